@@ -1,0 +1,130 @@
+"""Which kernel runs where: the variants of each operation, and one `choose`.
+
+A variant is one way to compute an operation, with the shapes that it supports.  Ops never name a
+variant: they ask `choose`.  To run one in a whole network, force it:
+
+    with use(conv2d="naive"):
+        network(x)
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from minincep_kernels import Array
+from minincep_kernels.errors import VariantError
+from minincep_kernels.shapes import Conv2dShape
+
+# For each operation the variants in order of preference: the first that supports a shape runs it.
+PREFERENCE = {
+    "conv2d": ("pointwise", "im2col", "naive"),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to convolve: three functions over arrays, and the shapes that they support.
+
+    Attributes
+    ----------
+    op
+        The operation, such as ``"conv2d"``.
+    name
+        The name by which the variant is forced, reported and tested.
+    supports
+        (shape) -> whether the three functions take it.
+    forward
+        (x, filters, shape) -> y, (N, OH, OW, OC).
+    input_gradient
+        (gy, filters, shape) -> gx, (N, H, W, C).
+    filter_gradient
+        (x, gy, shape) -> gw, (KH, KW, C, OC).
+    """
+
+    op: str
+    name: str
+    supports: Callable[[Conv2dShape], bool]
+    forward: Callable[[Array, Array, Conv2dShape], Array]
+    input_gradient: Callable[[Array, Array, Conv2dShape], Array]
+    filter_gradient: Callable[[Array, Array, Conv2dShape], Array]
+
+
+@dataclass
+class _Forced:
+    """A variant that the user wants, and what has become of the wish."""
+
+    variant: Variant
+    refused: Conv2dShape | None = None
+    used: bool = False
+
+
+_variants: dict[str, dict[str, Variant]] = {}
+_forced: ContextVar[dict[str, _Forced] | None] = ContextVar("forced", default=None)
+
+
+def register(variant: Variant) -> Variant:
+    """Make a variant known to `choose`, to the tests and to the command line."""
+    names = _variants.setdefault(variant.op, {})
+    if variant.name in names:
+        raise VariantError(f"there is a variant {variant.name!r} of {variant.op} already")
+    names[variant.name] = variant
+    return variant
+
+
+def variants(op: str) -> dict[str, Variant]:
+    """All variants of an operation, by name.
+
+    Raises
+    ------
+    VariantError
+        If no operation of that name has variants.
+    """
+    if op not in _variants:
+        raise VariantError(f"no operation {op!r} has variants, only {', '.join(_variants)}")
+    return dict(_variants[op])
+
+
+def choose(op: str, shape: Conv2dShape) -> Variant:
+    """The variant that runs this shape: the forced one if it can, else the first that is preferred."""
+    known = variants(op)
+    forced = (_forced.get() or {}).get(op)
+    if forced is not None:
+        if forced.variant.supports(shape):
+            forced.used = True
+            return forced.variant
+        forced.refused = shape
+    return next(
+        known[name] for name in PREFERENCE[op] if name in known and known[name].supports(shape)
+    )
+
+
+@contextlib.contextmanager
+def use(**names: str) -> Iterator[None]:
+    """Force variants within the `with` block, in this Python thread: ``use(conv2d="naive")``.
+
+    A shape that the forced variant does not support runs as if nothing were forced.
+
+    Raises
+    ------
+    VariantError
+        If there is no such variant; at the end of the block, if it supported not one of the
+        shapes that came.
+    """
+    wishes = {}
+    for op, name in names.items():
+        known = variants(op)
+        if name not in known:
+            raise VariantError(f"{op} has no variant {name!r}, only {', '.join(known)}")
+        wishes[op] = _Forced(known[name])
+    token = _forced.set({**(_forced.get() or {}), **wishes})
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+    for op, wish in wishes.items():
+        if wish.refused is not None and not wish.used:
+            raise VariantError(
+                f"no layer could use the {op} variant {wish.variant.name!r}: it does not support, "
+                f"for one, {wish.refused}"
+            )

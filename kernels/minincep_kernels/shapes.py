@@ -1,0 +1,162 @@
+"""The sizes of a window operation: what slides over what, and what comes out."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from minincep_kernels.errors import ShapeError
+
+Padding = Literal["same", "valid"] | tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Pool2dShape:
+    """A window of kernel (KH, KW) that steps by stride (SH, SW) over images (N, H, W, C).
+
+    Attributes
+    ----------
+    padding
+        Pixels outside the image at the top, bottom, left and right: (PT, PB, PL, PR).
+    """
+
+    batch: int
+    height: int
+    width: int
+    channels: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+
+    @property
+    def out_height(self) -> int:
+        top, bottom, _, _ = self.padding
+        return (self.height + top + bottom - self.kernel[0]) // self.stride[0] + 1
+
+    @property
+    def out_width(self) -> int:
+        _, _, left, right = self.padding
+        return (self.width + left + right - self.kernel[1]) // self.stride[1] + 1
+
+    @property
+    def input(self) -> tuple[int, int, int, int]:
+        return (self.batch, self.height, self.width, self.channels)
+
+    @property
+    def output(self) -> tuple[int, int, int, int]:
+        return (self.batch, self.out_height, self.out_width, self.channels)
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Padding at the top and at the left, which is all that a kernel must know of it."""
+        return (self.padding[0], self.padding[2])
+
+
+@dataclass(frozen=True)
+class Conv2dShape(Pool2dShape):
+    """A convolution of images (N, H, W, C) with filters (KH, KW, C, OC)."""
+
+    out_channels: int
+
+    @property
+    def output(self) -> tuple[int, int, int, int]:
+        return (self.batch, self.out_height, self.out_width, self.out_channels)
+
+    @property
+    def filters(self) -> tuple[int, int, int, int]:
+        return (*self.kernel, self.channels, self.out_channels)
+
+    @property
+    def pixels(self) -> int:
+        """Output pixels of the whole batch: the rows of the matrix product."""
+        return self.batch * self.out_height * self.out_width
+
+    @property
+    def taps(self) -> int:
+        """Input values behind one output value: the depth of the matrix product."""
+        return self.kernel[0] * self.kernel[1] * self.channels
+
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions of direct convolution, padding counted as if computed."""
+        return 2 * self.pixels * self.taps * self.out_channels
+
+
+def pool2d_shape(
+    x: tuple[int, ...], kernel: tuple[int, int], stride: tuple[int, int], padding: Padding
+) -> Pool2dShape:
+    """Check the sizes of a pooling, and work out its padding.
+
+    Raises
+    ------
+    ShapeError
+        If `x` is not (N, H, W, C), or the window is larger than the padded image.
+    """
+    if len(x) != 4:
+        raise ShapeError(f"images must have the 4 axes (N, H, W, C), got shape {x}")
+    batch, height, width, channels = x
+    sides = pad_sides((height, width), kernel, stride, padding)
+    shape = Pool2dShape(batch, height, width, channels, kernel, stride, sides)
+    if shape.out_height < 1 or shape.out_width < 1:
+        raise ShapeError(
+            f"a {kernel[0]} x {kernel[1]} window does not fit into an image of {height} x {width} "
+            f"pixels with padding {sides}: give a larger image"
+        )
+    return shape
+
+
+def conv2d_shape(
+    x: tuple[int, ...], filters: tuple[int, ...], stride: tuple[int, int], padding: Padding
+) -> Conv2dShape:
+    """Check the sizes of a convolution, and work out its padding.
+
+    Raises
+    ------
+    ShapeError
+        If `x` is not (N, H, W, C), `filters` is not (KH, KW, C, OC) with the same C, or the
+        filter is larger than the padded image.
+    """
+    if len(filters) != 4:
+        raise ShapeError(f"filters must have the 4 axes (KH, KW, C, OC), got shape {filters}")
+    kernel_height, kernel_width, channels, out_channels = filters
+    window = pool2d_shape(x, (kernel_height, kernel_width), stride, padding)
+    if window.channels != channels:
+        hint = ""
+        if x[1] == channels:
+            hint = "; it looks like (N, C, H, W), transpose it to channels last (0, 2, 3, 1)"
+        raise ShapeError(
+            f"images {x} have {window.channels} channels, filters {filters} take {channels}{hint}"
+        )
+    return Conv2dShape(
+        window.batch,
+        window.height,
+        window.width,
+        window.channels,
+        window.kernel,
+        window.stride,
+        window.padding,
+        out_channels,
+    )
+
+
+def pad_sides(
+    size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: Padding
+) -> tuple[int, int, int, int]:
+    """Padding in pixels (PT, PB, PL, PR).
+
+    ``"valid"`` is none.  ``"same"`` is as much as makes ceil(size / stride) windows, the odd pixel
+    at the bottom and right, as TensorFlow defines it; with stride 1 and odd kernels, the only case
+    in the released networks, that is (k - 1) / 2 on each side.
+    """
+    if padding == "valid":
+        return (0, 0, 0, 0)
+    if padding == "same":
+        sides: list[int] = []
+        for length, window, step in zip(size, kernel, stride, strict=True):
+            total = max((-(-length // step) - 1) * step + window - length, 0)
+            sides += [total // 2, total - total // 2]
+        return (sides[0], sides[1], sides[2], sides[3])
+    if isinstance(padding, tuple) and len(padding) == 4 and min(padding) >= 0:
+        return padding
+    raise ShapeError(
+        f"padding must be 'same', 'valid' or four numbers of pixels (top, bottom, left, right), "
+        f"got {padding!r}"
+    )

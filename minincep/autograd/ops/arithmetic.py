@@ -1,0 +1,82 @@
+"""Sums and products."""
+
+from typing import Any
+
+from minincep.autograd.op import op
+from minincep_kernels import Array, elementwise
+from minincep_kernels.errors import ShapeError
+
+
+@op
+def add(a: Array, b: Array) -> tuple[Array, Any]:
+    """A + b, broadcast: (...) -> (...)."""
+    return elementwise.add(a, b) if a.shape == b.shape else a + b, ()
+
+
+@add.vjp
+def _(residuals: Any, gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+    return gy, gy
+
+
+@op
+def multiply(a: Array, b: Array) -> tuple[Array, Any]:
+    """A b, element by element, broadcast: (...) -> (...)."""
+    return a * b, (a, b)
+
+
+@multiply.vjp
+def _(residuals: Any, gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+    a, b = residuals
+    return (gy * b if needs[0] else None), (gy * a if needs[1] else None)
+
+
+@op
+def scale(x: Array, *, factor: float) -> tuple[Array, Any]:
+    """X times a constant: any shape -> same shape."""
+    return elementwise.scale(x, factor), ()
+
+
+@scale.vjp
+def _(
+    residuals: Any, gy: Array, needs: tuple[bool, ...], *, factor: float
+) -> tuple[Array | None, ...]:
+    return (elementwise.scale(gy, factor),)
+
+
+@op
+def add_bias(x: Array, bias: Array) -> tuple[Array, Any]:
+    """One number added to each channel: (..., C), (C,) -> (..., C).
+
+    Raises
+    ------
+    ShapeError
+        If `bias` is not one number for each channel of x.
+    """
+    if bias.shape != x.shape[-1:]:
+        raise ShapeError(f"add_bias: x {x.shape} needs a bias ({x.shape[-1]},), got {bias.shape}")
+    return x + bias, ()
+
+
+@add_bias.vjp
+def _(residuals: Any, gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+    return gy, gy  # the engine adds up over all but the channel axis
+
+
+@op
+def matmul(a: Array, b: Array) -> tuple[Array, Any]:
+    """Matrix product: (M, K), (K, N) -> (M, N).
+
+    Raises
+    ------
+    ShapeError
+        If a or b is not a matrix, or their inner lengths differ.
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        raise ShapeError(f"matmul takes (M, K) and (K, N), got {a.shape} and {b.shape}")
+    return a @ b, (a, b)
+
+
+@matmul.vjp
+def _(residuals: Any, gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+    a, b = residuals
+    return (gy @ b.T if needs[0] else None), (a.T @ gy if needs[1] else None)

@@ -1,0 +1,55 @@
+"""Convolution."""
+
+from typing import Any
+
+import minincep_kernels.conv2d  # noqa: F401  (registers the variants)
+from minincep.autograd.op import op
+from minincep_kernels import Array
+from minincep_kernels.errors import ShapeError
+from minincep_kernels.registry import choose
+from minincep_kernels.shapes import Padding, conv2d_shape
+
+
+@op
+def conv2d(
+    x: Array,
+    filters: Array,
+    bias: Array | None = None,
+    *,
+    stride: tuple[int, int] = (1, 1),
+    padding: Padding = "valid",
+) -> tuple[Array, Any]:
+    """Convolve images with filters: (N, H, W, C), (KH, KW, C, OC), (OC,) -> (N, OH, OW, OC).
+
+    Parameters
+    ----------
+    bias
+        One number for each output channel, or None.
+    padding
+        "valid" (none), "same" (OH = ceil(H / SH), as TensorFlow defines it), or pixels at the
+        top, bottom, left and right.
+
+    Raises
+    ------
+    ShapeError
+        If the number of channels differs, the filter is larger than the padded image, or the
+        bias does not fit.
+    """
+    shape = conv2d_shape(x.shape, filters.shape, stride, padding)
+    variant = choose("conv2d", shape)
+    y = variant.forward(x, filters, shape)
+    if bias is not None:
+        if bias.shape != (shape.out_channels,):
+            raise ShapeError(f"conv2d: bias must be ({shape.out_channels},), got {bias.shape}")
+        y += bias
+    return y, (x, filters, shape, variant)
+
+
+@conv2d.vjp
+def _(residuals: Any, gy: Array, needs: tuple[bool, ...], **_: Any) -> tuple[Array | None, ...]:
+    x, filters, shape, variant = residuals
+    gx = variant.input_gradient(gy, filters, shape) if needs[0] else None
+    gw = variant.filter_gradient(x, gy, shape) if needs[1] else None
+    if len(needs) == 2:
+        return gx, gw
+    return gx, gw, gy.sum(axis=(0, 1, 2)) if needs[2] else None

@@ -1,0 +1,98 @@
+"""Normalisation: of channels over a batch, and of vectors to length 1."""
+
+from typing import Any
+
+import numpy as np
+
+from minincep.autograd.op import op
+from minincep_kernels import Array, norm
+from minincep_kernels.errors import ShapeError
+
+
+@op
+def batch_norm(
+    x: Array,
+    gamma: Array | None,
+    beta: Array,
+    mean: Array,
+    variance: Array,
+    *,
+    eps: float,
+    of_batch: bool,
+) -> tuple[Array, Any]:
+    """Gamma (x - mean) / sqrt(variance + eps) + beta: (..., C), 4 x (C,) -> (..., C).
+
+    Ioffe and Szegedy 2015, algorithms 1 (of_batch) and 2.
+
+    Parameters
+    ----------
+    gamma
+        None means 1: the released weights have none.
+    mean, variance
+        The statistics to normalise with; no gradient flows into them as inputs.
+    of_batch
+        Whether mean and variance are those of x itself (`norm.statistics`, biased variance).  The
+        gradient of x then follows x through them; else they are constants.
+
+    Raises
+    ------
+    ShapeError
+        If an array has not one number for each channel of x.
+    """
+    for name, array in [("gamma", gamma), ("beta", beta), ("mean", mean), ("variance", variance)]:
+        if array is not None and array.shape != x.shape[-1:]:
+            raise ShapeError(
+                f"batch_norm: x {x.shape} needs {name} of shape ({x.shape[-1]},), got {array.shape}"
+            )
+    inverse = norm.inverse_deviation(variance, eps)
+    scale = inverse if gamma is None else gamma * inverse
+    return norm.forward(x, mean, scale, beta), (x, mean, inverse, scale)
+
+
+@batch_norm.vjp
+def _(
+    residuals: Any, gy: Array, needs: tuple[bool, ...], *, eps: float, of_batch: bool
+) -> tuple[Array | None, ...]:
+    x, mean, inverse, scale = residuals
+    rows = x.size // x.shape[-1]
+    sum_gy, sum_products = norm.sums_backward(x, gy, mean)
+    gx = None
+    if needs[0]:
+        if of_batch:
+            mean_gy = sum_gy / rows
+            slope = sum_products / rows * inverse.astype(np.float64) ** 2
+        else:
+            mean_gy = slope = np.zeros(x.shape[-1])
+        gx = norm.input_gradient(x, gy, mean, scale, mean_gy.astype(x.dtype), slope.astype(x.dtype))
+    ggamma = (sum_products * inverse).astype(x.dtype) if needs[1] else None
+    gbeta = sum_gy.astype(x.dtype) if needs[2] else None
+    return gx, ggamma, gbeta, None, None
+
+
+@op
+def l2_normalize(x: Array, *, eps: float = 1e-10) -> tuple[Array, Any]:
+    """Each row divided by its length: (N, C) -> (N, C).
+
+    The squared length is taken as at least `eps`, as TensorFlow has it, so that a row of zeros
+    stays one.
+
+    Raises
+    ------
+    ShapeError
+        If x is not (N, C).
+    """
+    if x.ndim != 2:
+        raise ShapeError(f"l2_normalize takes (N, C), got {x.shape}")
+    squares = np.sum(x * x, axis=1, keepdims=True)
+    inverse = 1 / np.sqrt(np.maximum(squares, np.asarray(eps, x.dtype)))
+    y = x * inverse
+    return y, (y, inverse, squares > eps)
+
+
+@l2_normalize.vjp
+def _(
+    residuals: Any, gy: Array, needs: tuple[bool, ...], *, eps: float = 1e-10
+) -> tuple[Array | None, ...]:
+    y, inverse, above = residuals
+    along = np.sum(gy * y, axis=1, keepdims=True)  # the part of gy that would change the length
+    return ((gy - y * along * above) * inverse,)

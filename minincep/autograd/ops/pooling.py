@@ -1,0 +1,79 @@
+"""Pooling: windows, and the whole image."""
+
+from typing import Any
+
+from minincep.autograd.op import op
+from minincep_kernels import Array, pool
+from minincep_kernels.errors import ShapeError
+from minincep_kernels.shapes import Padding, pool2d_shape
+
+
+@op
+def max_pool2d(
+    x: Array,
+    *,
+    kernel_size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: Padding = "valid",
+) -> tuple[Array, Any]:
+    """Largest value of each window: (N, H, W, C) -> (N, OH, OW, C).  Padding never wins.
+
+    Raises
+    ------
+    ShapeError
+        If x is not (N, H, W, C), or the window is larger than the padded image.
+    """
+    shape = pool2d_shape(x.shape, kernel_size, stride, padding)
+    y, argmax = pool.max_forward(x, shape)
+    return y, (argmax, shape)
+
+
+@max_pool2d.vjp
+def _(residuals: Any, gy: Array, needs: tuple[bool, ...], **_: Any) -> tuple[Array | None, ...]:
+    argmax, shape = residuals
+    return (pool.max_backward(gy, argmax, shape),)
+
+
+@op
+def avg_pool2d(
+    x: Array,
+    *,
+    kernel_size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: Padding = "valid",
+) -> tuple[Array, Any]:
+    """Mean of each window, padding not counted: (N, H, W, C) -> (N, OH, OW, C).
+
+    Raises
+    ------
+    ShapeError
+        If x is not (N, H, W, C), or the window is larger than the padded image.
+    """
+    shape = pool2d_shape(x.shape, kernel_size, stride, padding)
+    return pool.average_forward(x, shape), (shape,)
+
+
+@avg_pool2d.vjp
+def _(residuals: Any, gy: Array, needs: tuple[bool, ...], **_: Any) -> tuple[Array | None, ...]:
+    (shape,) = residuals
+    return (pool.average_backward(gy, shape),)
+
+
+@op
+def global_avg_pool2d(x: Array) -> tuple[Array, Any]:
+    """Mean of all pixels: (N, H, W, C) -> (N, 1, 1, C).
+
+    Raises
+    ------
+    ShapeError
+        If x is not (N, H, W, C).
+    """
+    if x.ndim != 4:
+        raise ShapeError(f"global_avg_pool2d takes (N, H, W, C), got {x.shape}")
+    return pool.global_average_forward(x), (x.shape,)
+
+
+@global_avg_pool2d.vjp
+def _(residuals: Any, gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+    (shape,) = residuals
+    return (pool.global_average_backward(gy, shape),)

@@ -1,0 +1,283 @@
+"""`Tensor`: an array that remembers how it was made.  `Node`: one op on the tape.
+
+A forward pass leaves a tape: each result points to its node, each node to its inputs.  Read
+backwards, the tape gives gradients:
+
+1. Collect the nodes behind the result.  A node is made after its inputs, so sorting by number,
+   largest first, visits every node after all those that use it.  (Following pointers without
+   sorting would visit a node that is used twice before both gradients have arrived.)
+2. Each op's rule turns the gradient of its result into those of its inputs.
+3. Gradients that meet are added: inside the tape in a table, at the leaves in `Tensor.grad`.
+
+No step recurses, so a chain of any length works.
+"""
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from minincep_kernels import Array
+from minincep_kernels.errors import DTypeError, ShapeError
+
+_numbers = itertools.count()
+
+
+class Rule(Protocol):
+    """What a node must know of its op: a name for messages, and the rule for its gradients."""
+
+    name: str
+
+    def gradients(
+        self, residuals: Any, gy: Array, needs: tuple[bool, ...], static: Mapping[str, Any]
+    ) -> tuple[Array | None, ...]: ...
+
+
+class Node:
+    """One op on the tape.
+
+    Attributes
+    ----------
+    op, inputs, static
+        What was called, with what: tensors (None for what is absent or not a tensor), and
+        keyword arguments.
+    residuals
+        The arrays that the backward rule uses, read-only while they are here.
+    path
+        Path of the layer that called, ``""`` outside of any.
+    """
+
+    __slots__ = ("freed", "held", "inputs", "number", "op", "path", "residuals", "static")
+
+    def __init__(
+        self,
+        op: Rule,
+        inputs: tuple["Tensor | None", ...],
+        static: Mapping[str, Any],
+        residuals: Any,
+        path: str,
+    ) -> None:
+        self.number = next(_numbers)
+        self.op = op
+        self.inputs = inputs
+        self.static = static
+        self.residuals = residuals
+        self.path = path
+        self.freed = False
+        self.held = [array for array in _arrays(residuals) if _hold(array)]
+
+    def free(self) -> None:
+        """Let go of everything that only the backward pass needs."""
+        for array in self.held:
+            _release(array)
+        self.held = []
+        self.inputs = ()
+        self.residuals = None
+        self.freed = True
+
+    def __del__(self) -> None:
+        for array in self.held:
+            _release(array)
+
+
+class Tensor:
+    """An array of float32 or float64, its gradient, and the node that made it.
+
+    Parameters
+    ----------
+    data
+        The array; it is not copied.
+    requires_grad
+        Whether `backward` is to leave the gradient of this tensor in `grad`.
+
+    Raises
+    ------
+    DTypeError
+        If `data` is not an array of float32 or float64.
+
+    Notes
+    -----
+    While the tape holds an array for the backward pass, the array is read-only: changing it in
+    place would give wrong gradients, and raises instead.  Views of it that were taken before are
+    not covered.
+    """
+
+    __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
+
+    data: Array
+    grad: Array | None
+    node: Node | None
+    requires_grad: bool
+
+    def __init__(self, data: Array, *, requires_grad: bool = False) -> None:
+        if not isinstance(data, np.ndarray) or data.dtype not in (np.float32, np.float64):
+            got = f"{data.dtype} array" if isinstance(data, np.ndarray) else type(data).__name__
+            raise DTypeError(
+                f"a Tensor takes a NumPy array of float32 or float64, got {got}: "
+                "convert it with numpy.asarray(x, dtype=numpy.float32)"
+            )
+        self.data = data
+        self.grad = None
+        self.node = None
+        self.requires_grad = requires_grad
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.data.dtype
+
+    def item(self) -> float:
+        """The value of a tensor of one element."""
+        return float(self.data.item())
+
+    def detach(self) -> "Tensor":
+        """The same array without its history."""
+        return Tensor(self.data)
+
+    def __repr__(self) -> str:
+        made_by = f", made by {self.node.op.name}" if self.node else ""
+        return f"Tensor({self.dtype}, shape {self.shape}{made_by})"
+
+    def backward(self, gradient: Array | None = None, *, retain_tape: bool = False) -> None:
+        """Add the gradient of this tensor to `grad` of every leaf that requires one.
+
+        Parameters
+        ----------
+        gradient
+            Gradient of what is wanted with respect to this tensor, of its shape; 1 by default,
+            for which this tensor must have one element.
+        retain_tape
+            Keep the tape, so that `backward` can run through it again.
+
+        Raises
+        ------
+        ShapeError
+            If `gradient` is missing or has another shape.
+        DTypeError
+            If `gradient` has another type of number.
+        RuntimeError
+            If nothing here requires a gradient, or the tape has been used up before.
+        """
+        if gradient is None:
+            if self.data.size != 1:
+                raise ShapeError(
+                    f"backward needs a gradient for a result of shape {self.shape}: "
+                    "reduce it to one number first, or pass backward(gradient)"
+                )
+            gradient = np.ones(self.shape, self.dtype)
+        if gradient.shape != self.shape:
+            raise ShapeError(f"gradient has shape {gradient.shape}, the tensor {self.shape}")
+        if gradient.dtype != self.dtype:
+            raise DTypeError(
+                f"gradient is {gradient.dtype}, the tensor {self.dtype}: convert it with astype"
+            )
+        if not self.requires_grad:
+            raise RuntimeError(
+                "backward from a tensor that requires no gradient: it was made under no_grad, "
+                "or from inputs none of which requires one"
+            )
+
+        gradients: dict[int, Array] = {id(self): gradient}
+        for tensor in _in_reverse(self):
+            # NumPy makes numbers of the sums and products of arrays without axes.
+            arrived = np.asarray(gradients.pop(id(tensor)))
+            node = tensor.node
+            if node is None:
+                # A copy: what arrived may be shared with another leaf, or belong to the caller.
+                total = arrived.copy() if tensor.grad is None else tensor.grad + arrived
+                tensor.grad = np.asarray(total)
+                continue
+            for source, share in zip(node.inputs, _shares(node, arrived), strict=True):
+                if source is None or share is None:
+                    continue
+                share = unbroadcast(share, source.shape)
+                key = id(source)
+                gradients[key] = gradients[key] + share if key in gradients else share
+            if not retain_tape:
+                node.free()
+
+
+def _in_reverse(result: Tensor) -> Iterable[Tensor]:
+    """All tensors behind the result that want a gradient, each after all that were made from it."""
+    found = {id(result): result}
+    unvisited = [result]
+    while unvisited:
+        node = unvisited.pop().node
+        if node is None:
+            continue
+        if node.freed:
+            raise RuntimeError(
+                f"backward a second time through {node.op.name}"
+                f"{f' of layer {node.path}' if node.path else ''}: the tape is freed as it is "
+                "read. Run the forward pass again, or keep it with backward(retain_tape=True)"
+            )
+        for source in node.inputs:
+            if source is not None and source.requires_grad and id(source) not in found:
+                found[id(source)] = source
+                unvisited.append(source)
+    # Leaves have no number: they come last, when all that use them has been.
+    return sorted(found.values(), key=lambda t: t.node.number if t.node else -1, reverse=True)
+
+
+def _shares(node: Node, gy: Array) -> tuple[Array | None, ...]:
+    """Gradients of the inputs of a node, checked: a rule that forgets one is a mistake of ours."""
+    needs = tuple(source is not None and source.requires_grad for source in node.inputs)
+    try:
+        shares = node.op.gradients(node.residuals, gy, needs, node.static)
+    except Exception as error:
+        if node.path:
+            error.add_note(f"in the backward pass of layer {node.path}")
+        raise
+    for need, share in zip(needs, shares, strict=True):
+        if need and share is None:
+            raise RuntimeError(f"the backward rule of {node.op.name} left out a gradient")
+    return shares
+
+
+def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
+    """Undo a broadcast: add up the gradient over the axes along which the input was repeated."""
+    if gradient.shape == shape:
+        return gradient
+    added = gradient.ndim - len(shape)
+    repeated = [added + axis for axis, length in enumerate(shape) if length == 1]
+    total: Array = gradient.sum(axis=(*range(added), *repeated), keepdims=True)
+    return total.reshape(shape)
+
+
+# Arrays on the tape are read-only.  One array may be on it many times, so they are counted.
+_held: dict[int, int] = {}
+_lock = threading.RLock()  # reentrant: freeing memory inside may delete another node
+
+
+def _arrays(residuals: Any) -> Iterable[Array]:
+    if isinstance(residuals, np.ndarray):
+        yield residuals
+    elif isinstance(residuals, tuple | list):
+        for part in residuals:
+            yield from _arrays(part)
+
+
+def _hold(array: Array) -> bool:
+    """Make an array read-only; False if it was so already, and is not ours to give back."""
+    with _lock:
+        if id(array) not in _held and not array.flags.writeable:
+            return False
+        _held[id(array)] = _held.get(id(array), 0) + 1
+        array.flags.writeable = False
+        return True
+
+
+def _release(array: Array) -> None:
+    with _lock:
+        _held[id(array)] -= 1
+        if _held[id(array)] == 0:
+            del _held[id(array)]
+            # A view of an array that is still held cannot be made writeable, and must not be.
+            with contextlib.suppress(ValueError):
+                array.flags.writeable = True

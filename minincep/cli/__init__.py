@@ -1,0 +1,63 @@
+"""The command line: one file a command, and nothing heavy imported before a command runs."""
+
+import importlib
+import os
+import sys
+
+import click
+
+import minincep
+
+COMMANDS = {
+    "classify": "What is in these pictures?",
+    "embed": "Vectors that are close for pictures that are alike.",
+    "info": "This installation, or a weights file.",
+    "convert": "Turn other people's weights into a weights file.",
+    "verify": "Compare a network with an independent implementation.",
+}
+
+
+class Commands(click.Group):
+    """Commands by name; each is imported when it runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"minincep.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(minincep.__version__, prog_name="minincep")
+def group() -> None:
+    """Inception-v4, Inception-ResNet-v1 and Inception-ResNet-v2 on a CPU."""
+
+
+def main() -> None:
+    """Run the command line: exit status 0 for success, 1 for a failed check, 2 for bad input."""
+    try:
+        sys.exit(group(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("minincep: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        from minincep_kernels.errors import UserError
+
+        if not isinstance(error, UserError | OSError):
+            raise
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
+        click.echo(f"minincep: {error}{notes}", err=True)
+        sys.exit(2)

@@ -1,0 +1,53 @@
+"""Options that several commands take."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+pictures = click.argument(
+    "pictures", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE..."
+)
+weights = click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Weights file. By default a small network that knows intact from broken eggs.",
+)
+batch_size = click.option(
+    "--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Pictures at once."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
+
+
+def running(command: Callable[..., None]) -> Callable[..., None]:
+    """The options on how a network runs: `running_as(threads, kernels)` obeys them."""
+    for option in (
+        click.option("--threads", type=click.IntRange(1), help="Threads; by default all cores."),
+        click.option(
+            "--kernels",
+            metavar="OP=NAME",
+            multiple=True,
+            help="Force a kernel variant, such as conv2d=naive.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@contextlib.contextmanager
+def running_as(threads: int | None, kernels: tuple[str, ...]) -> Iterator[None]:
+    """Within the `with` block, obey the options of `running`."""
+    import minincep_kernels.conv2d  # noqa: F401  (registers the variants)
+    from minincep_kernels import machine, registry
+
+    wishes: dict[str, str] = {}
+    for wish in kernels:
+        op, equals, name = wish.partition("=")
+        if not equals:
+            raise click.UsageError(f"--kernels {wish}: write OP=NAME, such as conv2d=naive")
+        wishes[op] = name
+    if threads is not None:
+        machine.set_num_threads(threads)
+    with registry.use(**wishes):
+        yield

@@ -1,0 +1,1 @@
+"""Files: weights, pictures, labels, references."""

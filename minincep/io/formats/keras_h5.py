@@ -1,0 +1,28 @@
+"""Keras 2 HDF5 files, whole models and weights alone.
+
+An array is at `<layer>/<layer>/kernel:0`, in a whole model below `model_weights`.  Only arrays are
+looked at.  The description of the model beside them may hold marshalled code (Lambda layers); it
+is never read.
+"""
+
+from pathlib import Path
+
+import h5py
+
+from minincep.io.hdf5 import datasets
+
+
+def arrays(path: Path, file: h5py.File) -> dict[str, h5py.Dataset]:
+    """Arrays by layer and kind, such as ``Bottleneck/kernel``; none of them read.
+
+    Raises
+    ------
+    WeightError
+        If a link leads elsewhere.
+    """
+    root = file["model_weights"] if "model_weights" in file else file
+    found = {}
+    for name, dataset in datasets(path, root).items():
+        layer, _, kind = name.rpartition("/")
+        found[f"{layer.rpartition('/')[2]}/{kind.partition(':')[0]}"] = dataset
+    return found

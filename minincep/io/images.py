@@ -1,0 +1,97 @@
+"""From a picture file to the network's input.  Decoding and resampling are Pillow's."""
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from minincep.io.errors import ImageError
+from minincep.models.preprocessing import Preprocessing
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def open_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Decode a picture, upright, in RGB; what is transparent becomes white, 16 bits become 8.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, no picture, damaged, or so large that decoding it is refused.
+    """
+    path = Path(path)
+    if not path.is_file():
+        reason = "is a folder" if path.is_dir() else "there is no such file"
+        raise ImageError(f"{path}: {reason}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata that changes nothing
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                return _rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError:
+        raise ImageError(f"{path}: not a picture of a kind that can be read") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path}: refused, {error}") from None
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError) as error:
+        raise ImageError(f"{path}: damaged picture ({error})") from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F", "I;16", "I;16L", "I;16B", "I;16N"):
+        levels = np.asarray(image, np.float64)
+        if image.mode != "F":
+            levels = levels / 257  # 65535 -> 255
+        image = Image.fromarray(np.clip(levels + 0.5, 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def prepare(image: Image.Image | Pixels, how: Preprocessing) -> npt.NDArray[np.float32]:
+    """Cut, resample and scale a picture: any size -> (H, W, 3).
+
+    Raises
+    ------
+    ImageError
+        If an array is not (H, W, 3) of uint8.
+    """
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ImageError(
+                f"a picture must be an array (H, W, 3) of uint8, RGB, 0 to 255, got "
+                f"{image.shape} of {image.dtype}"
+            )
+        image = Image.fromarray(image)
+    width, height = image.size
+    if how.keep_aspect:
+        scale = min(width / how.width, height / how.height)
+        cut_width, cut_height = scale * how.width * how.crop, scale * how.height * how.crop
+    else:
+        cut_width, cut_height = width * how.crop, height * how.crop
+    left, top = (width - cut_width) / 2, (height - cut_height) / 2
+    resized = image.resize(
+        (how.width, how.height),
+        Image.Resampling[how.filter.upper()],
+        box=(left, top, left + cut_width, top + cut_height),
+    )
+    return scaled(np.asarray(resized), how.scaling)
+
+
+def scaled(pixels: Pixels, scaling: str) -> npt.NDArray[np.float32]:
+    """Grey levels 0 to 255 to what the network was trained with: (H, W, 3) -> (H, W, 3)."""
+    x = pixels.astype(np.float64)
+    match scaling:
+        case "symmetric":
+            x = x / 127.5 - 1
+        case "fixed":
+            x = (x - 127.5) / 128
+        case "whitening":  # the floor keeps a picture of one colour from dividing by zero
+            x = (x - x.mean()) / max(float(x.std()), x.size**-0.5)
+    return x.astype(np.float32)

@@ -1,0 +1,1 @@
+"""What other people call the weights: one table for each source."""

@@ -1,0 +1,134 @@
+"""From pictures to answers: classify, embed, features."""
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from minincep.autograd import Tensor, no_grad
+from minincep.autograd.ops import l2_normalize, softmax
+from minincep.io.errors import ImageError
+from minincep.io.hdf5 import load
+from minincep.io.images import Pixels, open_image, prepare
+from minincep.models.network import Network
+from minincep.models.registry import ARCHITECTURES
+from minincep_kernels import Array
+from minincep_kernels.errors import ConfigError
+
+PathLike = str | os.PathLike[str]
+Picture = PathLike | Pixels | Image.Image
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class that a picture may show, with its probability."""
+
+    label: str
+    index: int
+    probability: float
+
+
+def classify(
+    network: Network | PathLike, pictures: Iterable[Picture], *, top: int = 5, batch_size: int = 8
+) -> list[list[Prediction]]:
+    """The most probable classes of each picture, most probable first.
+
+    Parameters
+    ----------
+    network
+        A network with classes, or the path of a weights file.
+    pictures
+        Paths, Pillow images, or arrays (H, W, 3) of uint8 in RGB; prepared as the network says.
+    top
+        How many classes of each.
+    batch_size
+        Pictures that run through the network together.
+
+    Raises
+    ------
+    ConfigError
+        If the network has no classes.
+    ImageError
+        If a picture cannot be read.
+    WeightError
+        If a weights file cannot be read.
+    """
+    network = _network(network)
+    if network.config.get("num_classes") is None:
+        raise ConfigError(
+            f"{network.architecture} of this file has no classes, it makes embeddings: use embed"
+        )
+    answers = []
+    for batch in _batches(network, pictures, batch_size):
+        with no_grad():
+            probabilities = softmax(network(Tensor(batch))).data
+        for row in probabilities:
+            best = np.argsort(-row, kind="stable")[:top]
+            answers.append([Prediction(_label(network, k), int(k), float(row[k])) for k in best])
+    return answers
+
+
+def embed(
+    network: Network | PathLike, pictures: Iterable[Picture], *, batch_size: int = 8
+) -> npt.NDArray[np.float32]:
+    """A vector of length 1 for each picture: close for pictures that are alike, (N, D).
+
+    From Inception-ResNet-v1 it is facenet's embedding; from the others, what goes into the
+    classifier (end point `PreLogitsFlatten`), scaled to length 1.
+
+    Parameters and errors as in `classify`.
+    """
+    network = _network(network)
+    endpoint = ARCHITECTURES[network.architecture].embedding
+    rows = []
+    for batch in _batches(network, pictures, batch_size):
+        with no_grad():
+            found = network.run_endpoints(Tensor(batch), [endpoint])[endpoint]
+            rows.append(found.data if endpoint == "Embeddings" else l2_normalize(found).data)
+    return np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
+
+
+def features(
+    network: Network | PathLike, x: npt.NDArray[np.float32], *, endpoints: Sequence[str]
+) -> dict[str, Array]:
+    """What comes out at end points, by name: prepared pictures (N, H, W, 3) -> (N, ...).
+
+    `network.endpoint_names()` lists them.
+
+    Raises
+    ------
+    ConfigError
+        If there is no end point of a name.
+    ShapeError
+        If x is not (N, H, W, 3), or smaller than 75 x 75.
+    """
+    with no_grad():
+        found = _network(network).run_endpoints(Tensor(x), endpoints)
+    return {name: found[name].data for name in endpoints}
+
+
+def prepare_picture(network: Network, picture: Picture) -> npt.NDArray[np.float32]:
+    """Decode and prepare one picture as a network says: -> (H, W, 3)."""
+    if isinstance(picture, np.ndarray | Image.Image):
+        return prepare(picture, network.preprocessing)
+    return prepare(open_image(picture), network.preprocessing)
+
+
+def _network(network: Network | PathLike) -> Network:
+    return network if isinstance(network, Network) else load(network)
+
+
+def _batches(network: Network, pictures: Iterable[Picture], size: int) -> Iterator[Array]:
+    if isinstance(pictures, str | os.PathLike | Image.Image):
+        raise ImageError("pictures must be a list: put the one picture into [ ]")
+    waiting = iter(pictures)
+    while batch := list(itertools.islice(waiting, size)):
+        yield np.stack([prepare_picture(network, picture) for picture in batch])
+
+
+def _label(network: Network, index: int) -> str:
+    return network.labels[index] if network.labels else f"class {index}"

@@ -1,0 +1,257 @@
+"""The command line: answers, exit status, and no traceback for a user's mistake."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+import minincep as mi
+from minincep import cli
+from minincep.io import reference
+from minincep.models.preprocessing import Preprocessing
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "tests/data/reference_inception_resnet_v1.h5"
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command in this process: arguments -> exit status, standard output, standard error."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["minincep", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        output, errors = capsys.readouterr()
+        return int(caught.value.code or 0), output, errors
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    network = mi.create_model("inception_resnet_v2", num_classes=3, width=0.05, blocks=(1, 1, 1))
+    network.labels = ["one", "two", "three"]
+    network.preprocessing = Preprocessing(75, 75)
+    path = tmp_path_factory.mktemp("weights") / "small.h5"
+    mi.save(network, path)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{seed}.png" for seed in (1, 2, 3)]
+    for seed, path in enumerate(paths, 1):
+        Image.fromarray(reference.picture(90, 80, seed)).save(path)
+    return paths
+
+
+def test_version_imports_nothing_heavy() -> None:
+    code = """
+import sys
+sys.argv = ["minincep", "--version"]
+from minincep.cli import main
+try:
+    main()
+except SystemExit as exit:
+    assert not exit.code, exit.code
+heavy = {"numba", "h5py", "scipy", "PIL", "rich", "llvmlite"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert mi.__version__ in result.stdout
+
+
+def test_help_lists_every_command(run: Run) -> None:
+    status, output, _ = run("--help")
+    assert status == 0
+    for name in cli.COMMANDS:
+        assert name in output
+        status, text, _ = run(name, "--help")
+        assert status == 0
+        assert text.startswith("Usage: ")
+
+
+def test_classify(run: Run, weights: Path, pictures: list[Path]) -> None:
+    status, output, errors = run(
+        "classify", *pictures, "--weights", weights, "--top", 2, "--json", "--batch-size", 2
+    )
+    assert (status, errors) == (0, "")
+    answers = json.loads(output)
+    assert [answer["image"] for answer in answers] == [str(path) for path in pictures]
+    expected = mi.classify(weights, pictures, top=2)
+    for answer, predictions in zip(answers, expected, strict=True):
+        assert [row["label"] for row in answer["predictions"]] == [p.label for p in predictions]
+        got = [row["probability"] for row in answer["predictions"]]
+        np.testing.assert_allclose(got, [p.probability for p in predictions], rtol=1e-5)
+    assert len({answer["predictions"][0]["probability"] for answer in answers}) == 3
+
+
+def test_classify_for_people(run: Run, weights: Path, pictures: list[Path]) -> None:
+    status, output, _ = run("classify", pictures[0], "--weights", weights)
+    assert status == 0
+    assert output.splitlines()[0] == str(pictures[0])
+    assert len(output.splitlines()) == 4
+    assert "%  " in output
+
+
+def test_the_default_network_knows_its_eggs(run: Run) -> None:
+    folder = ROOT / "examples/eggs/pictures"
+    status, output, _ = run("classify", folder / "intact.jpg", folder / "broken.jpg", "--json")
+    assert status == 0
+    best = [answer["predictions"][0] for answer in json.loads(output)]
+    assert [row["label"] for row in best] == ["intact egg", "broken egg"]
+    assert min(row["probability"] for row in best) > 0.7
+
+
+def test_bad_pictures_are_named_and_good_ones_answered(
+    run: Run, weights: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(pictures[1].read_bytes()[:200])
+    absent = tmp_path / "absent.png"
+    status, output, errors = run(
+        "classify", pictures[0], broken, absent, pictures[2], "--weights", weights, "--json"
+    )
+    assert status == 2
+    answers = {answer["image"]: answer for answer in json.loads(output)}
+    assert "predictions" in answers[str(pictures[0])]
+    assert "predictions" in answers[str(pictures[2])]
+    assert "damaged" in answers[str(broken)]["error"]
+    assert f"{absent}: there is no such file" in errors
+    assert f"{broken}: damaged picture" in errors
+
+
+def test_embed(run: Run, weights: Path, pictures: list[Path]) -> None:
+    status, output, _ = run("embed", *pictures, pictures[0], "--weights", weights, "--json")
+    assert status == 0
+    vectors = np.array([row["embedding"] for row in json.loads(output)])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+    status, output, _ = run(
+        "embed", *pictures, pictures[0], "--weights", weights, "--distances", "--json"
+    )
+    distances = np.array(json.loads(output)["distances"])
+    assert distances[0, 3] < 1e-5 < distances[0, 1]
+    np.testing.assert_allclose(
+        distances, np.linalg.norm(vectors[:, None] - vectors[None], axis=2), atol=1e-5
+    )
+    status, output, _ = run("embed", *pictures, "--weights", weights, "--distances")
+    assert status == 0
+    assert f"{distances[0, 1]:.4f}" in output
+
+
+def test_info(run: Run, weights: Path) -> None:
+    status, output, _ = run("info")
+    assert status == 0
+    assert "inception_v4" in output
+    status, output, _ = run("info", weights, "--arrays", "--endpoints")
+    assert status == 0
+    for piece in ("inception_resnet_v2", "3: one, two, three", "logits/weight", "Block8"):
+        assert piece in output
+
+
+def test_verify_passes_and_fails(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, output, _ = run("verify", REFERENCE, "--case", "facenet_pytorch_160x160")
+    assert status == 0
+    assert "agree" in output
+    assert "Repeat_1/block17_7" in output
+
+    path = tmp_path / "other.h5"
+    path.write_bytes(REFERENCE.read_bytes())
+    with h5py.File(path, "r+") as file:
+        entries = file["cases/facenet_pytorch_160x160/endpoints"]
+        entry = next(e for e in entries.values() if e.attrs["name"] == "Mixed_6a")
+        entry["values"][100] += 1e-3 * entry.attrs["std"]
+    status, output, _ = run("verify", path, "--case", "facenet_pytorch_160x160", "--failed")
+    assert status == 1
+    assert "first end point that diverges: Mixed_6a" in output
+    assert "Mixed_7a" not in output
+
+
+def test_convert(run: Run, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.h5", tmp_path / "out.h5"
+    with h5py.File(source, "w") as file:
+        file["block1_conv1/block1_conv1/kernel:0"] = np.zeros((3, 3, 3, 64), np.float32)
+    status, _, errors = run("convert", source, "-o", output)
+    assert status == 2
+    assert "no source of weights that is known" in errors
+    assert not output.exists()
+    output.write_text("precious")
+    status, _, errors = run("convert", source, "-o", output)
+    assert status == 2
+    assert "--force" in errors
+    assert output.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["classify"], "Missing argument"),
+        (["clasify"], "No such command"),
+        (["classify", "x.png", "--weights", "absent.h5"], "absent.h5: there is no such file"),
+        (["classify", "absent.png"], "absent.png: there is no such file"),
+        (["classify", "absent.png", "--top", "0"], "--top"),
+        (["classify", "absent.png", "--threads", "none"], "--threads"),
+        (["classify", "absent.png", "--kernels", "naive"], "write OP=NAME"),
+        (["classify", "absent.png", "--kernels", "conv2d=magic"], "no variant 'magic'"),
+        (["classify", "absent.png", "--kernels", "fft=naive"], "no operation 'fft'"),
+        (["info", "absent.h5"], "absent.h5: there is no such file"),
+        (["convert", "absent.h5", "-o", "x.h5"], "absent.h5: there is no such file"),
+        (["convert", "absent.h5", "-o", "no/x.h5"], "is not a folder"),
+        (["verify", "absent.h5"], "absent.h5: there is no such file"),
+        (["verify", REFERENCE, "--case", "none"], "no case 'none'"),
+    ],
+)
+def test_mistakes(
+    run: Run,
+    arguments: list[object],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, output, errors = run(*arguments)
+    assert status == 2
+    assert message in errors
+    assert "Traceback" not in errors
+
+
+def test_embedding_network_cannot_classify(run: Run, pictures: list[Path], tmp_path: Path) -> None:
+    path = tmp_path / "face.h5"
+    mi.save(mi.create_model("inception_resnet_v1", width=0.05, blocks=(1, 1, 1)), path)
+    status, _, errors = run("classify", pictures[0], "--weights", path)
+    assert status == 2
+    assert "use embed" in errors
+    status, _, errors = run("verify", path)
+    assert status == 2
+    assert "not a reference file" in errors
+
+
+def test_a_forced_kernel_runs_or_is_refused(run: Run, weights: Path, pictures: list[Path]) -> None:
+    answers = {}
+    for wish in ("conv2d=naive", "conv2d=im2col", "conv2d=pointwise"):
+        status, output, _ = run(
+            "classify", pictures[0], "--weights", weights, "--kernels", wish, "--json"
+        )
+        assert status == 0
+        answers[wish] = json.loads(output)[0]["predictions"][0]["probability"]
+    assert max(answers.values()) - min(answers.values()) < 1e-5
+
+
+def test_a_closed_pipe_is_no_traceback(weights: Path, pictures: list[Path]) -> None:
+    command = f"{sys.executable} -c 'from minincep.cli import main; main()' embed "
+    command += " ".join(map(str, pictures * 40)) + f" --weights {weights} | head -c 10"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert len(result.stdout) == 10
+    assert "Traceback" not in result.stderr
+    assert "Exception" not in result.stderr

@@ -33,7 +33,7 @@ import render
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
-SIZE = 112  # pixels
+SIZE = 96  # pixels
 TRAIN_SEED, TEST_SEED = 1, 2  # `render` keeps the pictures of two seeds apart
 BATCH = 32
 
@@ -126,7 +126,7 @@ def confusion(network: Network, images: Images, labels: Labels) -> npt.NDArray[n
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--train", type=int, default=3072, help="pictures to train on")
+    parser.add_argument("--train", type=int, default=2560, help="pictures to train on")
     parser.add_argument("--test", type=int, default=1024, help="pictures to test on")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,8 +1,9 @@
 """Inception-ResNet-v1, as released in facenet, and the paper's own (arXiv:1602.07261, figure 15).
 
-facenet's network embeds faces: a sixth block8 without ReLU, then a bottleneck of 128 or 512 numbers,
-scaled to length 1.  While it is trained, a classifier reads the bottleneck before the scaling.  The
-printed network, `inception_resnet_v1_paper`, has five blocks and a classifier like the others.
+facenet's network embeds faces: a sixth block8 without ReLU, then a bottleneck of 128 or 512
+numbers, scaled to length 1.  While it is trained, a classifier reads the bottleneck before the
+scaling.  The printed network, `inception_resnet_v1_paper`, has five blocks and a classifier like
+the others.
 """
 
 from minincep.models.figures import inception_resnet_stem, reduction_a

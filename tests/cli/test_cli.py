@@ -220,7 +220,7 @@ def test_mistakes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    status, output, errors = run(*arguments)
+    status, _, errors = run(*arguments)
     assert status == 2
     assert message in errors
     assert "Traceback" not in errors

@@ -24,7 +24,7 @@ from torch_networks import ARCHITECTURES
 
 def main() -> None:
     """Read the command line and make what it asks for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Make reference data and ONNX files.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("names", help="golden lists of array names and shapes")
     outputs = commands.add_parser("outputs", help="every end point of the full networks")

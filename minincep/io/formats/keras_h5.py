@@ -20,9 +20,12 @@ def arrays(path: Path, file: h5py.File) -> dict[str, h5py.Dataset]:
     WeightError
         If a link leads elsewhere.
     """
-    root = file["model_weights"] if "model_weights" in file else file
+    everything = datasets(path, file)
+    whole_model = any(name.startswith("model_weights/") for name in everything)
     found = {}
-    for name, dataset in datasets(path, root).items():
+    for name, dataset in everything.items():
+        if whole_model and not name.startswith("model_weights/"):
+            continue  # state of the optimiser
         layer, _, kind = name.rpartition("/")
         found[f"{layer.rpartition('/')[2]}/{kind.partition(':')[0]}"] = dataset
     return found

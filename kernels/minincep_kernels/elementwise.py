@@ -40,21 +40,21 @@ def relu(x: Array) -> Array:
 
 
 def relu_gradient(y: Array, gy: Array) -> Array:
-    """Gy where y > 0, else 0, with y the result of `relu`."""
+    """gy where y > 0, else 0, with y the result of `relu`."""
     gx = np.empty(y.shape, y.dtype)
     _relu_gradient(y.reshape(-1), gy.reshape(-1), gx.reshape(-1))
     return gx
 
 
 def add(a: Array, b: Array) -> Array:
-    """A + b, both of one shape."""
+    """a + b, both of one shape."""
     y = np.empty(a.shape, a.dtype)
     _add(a.reshape(-1), b.reshape(-1), y.reshape(-1))
     return y
 
 
 def scale(x: Array, factor: float) -> Array:
-    """X times one number, rounded to the dtype of x first."""
+    """x times one number, rounded to the dtype of x first."""
     y = np.empty(x.shape, x.dtype)
     _scale(x.reshape(-1), np.array([factor], x.dtype), y.reshape(-1))
     return y

@@ -86,7 +86,7 @@ def variants(op: str) -> dict[str, Variant]:
 
 
 def choose(op: str, shape: Conv2dShape) -> Variant:
-    """The variant that runs this shape: the forced one if it can, else the first that is preferred."""
+    """The variant that runs this shape: the forced one if it can, else the first preferred."""
     known = variants(op)
     forced = (_forced.get() or {}).get(op)
     if forced is not None:

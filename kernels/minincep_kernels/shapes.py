@@ -88,10 +88,14 @@ def pool2d_shape(
     Raises
     ------
     ShapeError
-        If `x` is not (N, H, W, C), or the window is larger than the padded image.
+        If `x` is not (N, H, W, C), kernel or stride is not two whole numbers of at least 1, or
+        the window is larger than the padded image.
     """
     if len(x) != 4:
         raise ShapeError(f"images must have the 4 axes (N, H, W, C), got shape {x}")
+    for name, pair in [("kernel size", kernel), ("stride", stride)]:
+        if not isinstance(pair, tuple) or len(pair) != 2 or not all(_is_count(n) for n in pair):
+            raise ShapeError(f"{name} must be two whole numbers of at least 1, got {pair!r}")
     batch, height, width, channels = x
     sides = pad_sides((height, width), kernel, stride, padding)
     shape = Pool2dShape(batch, height, width, channels, kernel, stride, sides)
@@ -160,3 +164,7 @@ def pad_sides(
         f"padding must be 'same', 'valid' or four numbers of pixels (top, bottom, left, right), "
         f"got {padding!r}"
     )
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 1

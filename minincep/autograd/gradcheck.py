@@ -77,7 +77,7 @@ def gradcheck(
             direction = random.standard_normal(x.shape)
             sums = []
             for sign in (1, -1):
-                x.data = original + sign * step * direction
+                x.data = np.asarray(original + sign * step * direction)
                 sums.append(float(np.sum(weighting * function(*inputs).data)))
             x.data = original
             quotient = (sums[0] - sums[1]) / (2 * step)

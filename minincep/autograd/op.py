@@ -42,7 +42,7 @@ class Op:
     Raises
     ------
     DTypeError
-        If the inputs mix float32 and float64.
+        If an input is no array, or the inputs mix float32 and float64.
     """
 
     name: str
@@ -83,7 +83,14 @@ class Op:
         return self._vjp(residuals, gy, needs, **static)
 
     def _check_dtypes(self, arrays: list[Array | None]) -> None:
-        kinds = {str(x.dtype) for x in arrays if x is not None and x.dtype.kind == "f"}
+        for x in arrays:
+            if x is not None and not isinstance(x, np.ndarray):
+                raise DTypeError(
+                    f"{self.name} takes tensors and arrays, got {type(x).__name__}: convert it "
+                    "with numpy.asarray(x, dtype=numpy.float32)"
+                )
+        # Whole numbers and truth values are labels and masks; the op that wants them checks them.
+        kinds = {str(x.dtype) for x in arrays if x is not None and x.dtype.kind not in "iub"}
         if len(kinds) > 1 or not kinds <= {"float32", "float64"}:
             raise DTypeError(
                 f"{self.name}: all inputs must be float32 or all float64, got "

@@ -90,14 +90,14 @@ def build_model(
             shared = ["width", "batch_norm_gamma", "batch_norm_decay"]
             raise ConfigError(f"{name} has no option {key!r}, only: {', '.join([*known, *shared])}")
     config = known | config
-    config["blocks"] = tuple(config["blocks"])
-    _check(config | {"width": width, "batch_norm_decay": batch_norm_decay})
-    settings = Settings(width=width, gamma=batch_norm_gamma, decay=batch_norm_decay)
     full = config | {
         "width": width,
         "batch_norm_gamma": batch_norm_gamma,
         "batch_norm_decay": batch_norm_decay,
     }
+    _check(full, known)
+    config["blocks"] = full["blocks"] = tuple(config["blocks"])
+    settings = Settings(width=width, gamma=batch_norm_gamma, decay=batch_norm_decay)
     preprocessing = ARCHITECTURES[name].preprocessing
     return Network(name, full, define(**config), settings, preprocessing)
 
@@ -126,20 +126,37 @@ def create_model(name: str, *, seed: int = 0, **config: Any) -> Network:
     return network
 
 
-def _check(config: dict[str, Any]) -> None:
+def _check(config: dict[str, Any], defaults: dict[str, Any]) -> None:
     for key in ("num_classes", "embedding_size"):
-        value = config.get(key)
-        if value is not None and (not isinstance(value, int) or not 1 <= value <= MOST_CLASSES):
+        if key not in defaults or (config[key] is None and defaults[key] is None):
+            continue
+        if not _whole(config[key], MOST_CLASSES):
             raise ConfigError(
-                f"{key} must be a whole number from 1 to {MOST_CLASSES}, got {value!r}"
+                f"{key} must be a whole number from 1 to {MOST_CLASSES}, got {config[key]!r}"
             )
     blocks = config["blocks"]
-    if len(blocks) != 3 or any(not isinstance(n, int) or not 1 <= n <= 25 for n in blocks):
-        raise ConfigError(f"blocks must be three whole numbers from 1 to 25, got {blocks}")
+    if (
+        not isinstance(blocks, list | tuple)
+        or len(blocks) != 3
+        or not all(_whole(n, 25) for n in blocks)
+    ):
+        raise ConfigError(f"blocks must be three whole numbers from 1 to 25, got {blocks!r}")
     for key, low, high in [
         ("dropout_rate", 0.0, 0.999),
         ("width", 0.01, 8.0),
         ("batch_norm_decay", 0.0, 1.0),
     ]:
-        if not low <= config[key] <= high:
-            raise ConfigError(f"{key} must be from {low} to {high}, got {config[key]}")
+        value = config[key]
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not low <= value <= high
+        ):
+            raise ConfigError(f"{key} must be a number from {low} to {high}, got {value!r}")
+    for key in ("aux_logits", "batch_norm_gamma"):
+        if not isinstance(config.get(key, False), bool):
+            raise ConfigError(f"{key} must be True or False, got {config[key]!r}")
+
+
+def _whole(value: Any, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most

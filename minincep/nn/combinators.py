@@ -258,7 +258,7 @@ class Residual(Concat):
 
 
 def residual(*branches: Branch, scale: float, relu: bool = True) -> Definition:
-    """X + scale * projection(branches side by side), then ReLU."""
+    """x + scale * projection(branches side by side), then ReLU."""
     return Definition(
         "",
         lambda channels, settings: Residual(branches, channels, settings, scale=scale, relu=relu),

@@ -52,8 +52,14 @@ class Module:
         raise NotImplementedError
 
     def __call__(self, x: Tensor) -> Tensor:
-        with layer(self.path):
-            y = self.forward(x)
+        try:
+            with layer(self.path):
+                y = self.forward(x)
+        except (TypeError, ValueError) as error:
+            # An op has said where it was; so has a module inside.
+            if self.path and not getattr(error, "__notes__", ()):
+                error.add_note(f"in layer {self.path}")
+            raise
         if self.endpoint:
             report(self.endpoint, y)
         return y

@@ -2,14 +2,30 @@
 
 from typing import Any
 
+import numpy as np
+
 from minincep.autograd.op import op
 from minincep_kernels import Array, elementwise
 from minincep_kernels.errors import ShapeError
 
 
+def _check_broadcast(name: str, a: Array, b: Array) -> None:
+    try:
+        np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        raise ShapeError(f"{name}: {a.shape} and {b.shape} do not broadcast") from None
+
+
 @op
 def add(a: Array, b: Array) -> tuple[Array, Any]:
-    """A + b, broadcast: (...) -> (...)."""
+    """a + b, broadcast: (...) -> (...).
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not broadcast.
+    """
+    _check_broadcast("add", a, b)
     return elementwise.add(a, b) if a.shape == b.shape else a + b, ()
 
 
@@ -20,7 +36,14 @@ def _(residuals: Any, gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None,
 
 @op
 def multiply(a: Array, b: Array) -> tuple[Array, Any]:
-    """A b, element by element, broadcast: (...) -> (...)."""
+    """a b, element by element, broadcast: (...) -> (...).
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not broadcast.
+    """
+    _check_broadcast("multiply", a, b)
     return a * b, (a, b)
 
 
@@ -32,7 +55,7 @@ def _(residuals: Any, gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None,
 
 @op
 def scale(x: Array, *, factor: float) -> tuple[Array, Any]:
-    """X times a constant: any shape -> same shape."""
+    """x times a constant: any shape -> same shape."""
     return elementwise.scale(x, factor), ()
 
 
@@ -52,8 +75,8 @@ def add_bias(x: Array, bias: Array) -> tuple[Array, Any]:
     ShapeError
         If `bias` is not one number for each channel of x.
     """
-    if bias.shape != x.shape[-1:]:
-        raise ShapeError(f"add_bias: x {x.shape} needs a bias ({x.shape[-1]},), got {bias.shape}")
+    if not x.ndim or bias.shape != x.shape[-1:]:
+        raise ShapeError(f"add_bias: x {x.shape} needs a bias {x.shape[-1:]}, got {bias.shape}")
     return x + bias, ()
 
 

@@ -10,7 +10,7 @@ from minincep_kernels.errors import DTypeError, ShapeError
 
 
 def _log_softmax(x: Array) -> Array:
-    if x.ndim != 2:
+    if x.ndim != 2 or not x.shape[1]:
         raise ShapeError(f"softmax takes logits (N, classes), got {x.shape}")
     shifted = x - x.max(axis=1, keepdims=True)  # exp cannot overflow, and the result is the same
     logs: Array = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))

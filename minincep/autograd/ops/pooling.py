@@ -5,7 +5,20 @@ from typing import Any
 from minincep.autograd.op import op
 from minincep_kernels import Array, pool
 from minincep_kernels.errors import ShapeError
-from minincep_kernels.shapes import Padding, pool2d_shape
+from minincep_kernels.shapes import Padding, Pool2dShape, pool2d_shape
+
+
+def _checked(
+    x: Array, kernel_size: tuple[int, int], stride: tuple[int, int], padding: Padding
+) -> Pool2dShape:
+    shape = pool2d_shape(x.shape, kernel_size, stride, padding)
+    top, bottom, left, right = shape.padding
+    if max(top, bottom) >= kernel_size[0] or max(left, right) >= kernel_size[1]:
+        raise ShapeError(
+            f"padding {shape.padding} must be smaller than the window of "
+            f"{kernel_size[0]} x {kernel_size[1]}"
+        )
+    return shape
 
 
 @op
@@ -21,9 +34,10 @@ def max_pool2d(
     Raises
     ------
     ShapeError
-        If x is not (N, H, W, C), or the window is larger than the padded image.
+        If x is not (N, H, W, C), the window is larger than the padded image, or padding is as
+        wide as the window, which could then see padding alone.
     """
-    shape = pool2d_shape(x.shape, kernel_size, stride, padding)
+    shape = _checked(x, kernel_size, stride, padding)
     y, argmax = pool.max_forward(x, shape)
     return y, (argmax, shape)
 
@@ -47,9 +61,10 @@ def avg_pool2d(
     Raises
     ------
     ShapeError
-        If x is not (N, H, W, C), or the window is larger than the padded image.
+        If x is not (N, H, W, C), the window is larger than the padded image, or padding is as
+        wide as the window, which could then see padding alone.
     """
-    shape = pool2d_shape(x.shape, kernel_size, stride, padding)
+    shape = _checked(x, kernel_size, stride, padding)
     return pool.average_forward(x, shape), (shape,)
 
 

@@ -16,9 +16,13 @@ def concat(*parts: Array) -> tuple[Array, Any]:
     Raises
     ------
     ShapeError
-        If there is no part, or they differ in an axis other than the last.
+        If there is no part, one has no axes, or they differ in an axis other than the last.
     """
-    if not parts or any(part.shape[:-1] != parts[0].shape[:-1] for part in parts):
+    if (
+        not parts
+        or not parts[0].ndim
+        or any(part.shape[:-1] != parts[0].shape[:-1] for part in parts)
+    ):
         raise ShapeError(
             "concat: parts must agree in all axes but the last, got "
             f"{', '.join(str(part.shape) for part in parts) or 'no part'}"
@@ -57,7 +61,15 @@ def _(residuals: Any, gy: Array, needs: tuple[bool, ...], **_: Any) -> tuple[Arr
 
 @op
 def mean(x: Array) -> tuple[Array, Any]:
-    """Mean of all elements: any shape -> ()."""
+    """Mean of all elements: any shape -> ().
+
+    Raises
+    ------
+    ShapeError
+        If there are none.
+    """
+    if not x.size:
+        raise ShapeError(f"mean of an array without elements, {x.shape}")
     return np.asarray(x.mean(dtype=np.float64), x.dtype), (x.shape,)
 
 

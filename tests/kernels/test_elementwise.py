@@ -1,0 +1,67 @@
+"""Element by element: values, nan, and the same bits on any number of threads."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from minincep_kernels import Array, elementwise, machine
+
+pytestmark = pytest.mark.usefixtures("one_thread")  # but for what asks for more
+
+SHAPES = [(), (0, 3), (1,), (3, 5, 7), (2, 2, 2, 1)]
+EACH_SHAPE = pytest.mark.parametrize("shape", SHAPES, ids=str)
+EACH_DTYPE = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+# Name: the kernel, and the same for one pair of numbers.
+KERNELS: dict[str, tuple[Callable[[Array, Array], Array], Callable[[float, float], float]]] = {
+    "relu": (lambda a, b: elementwise.relu(a), lambda a, b: a if a > 0 else 0.0),
+    "relu_gradient": (elementwise.relu_gradient, lambda a, b: b if a > 0 else 0.0),
+    "add": (elementwise.add, lambda a, b: a + b),
+    "scale": (lambda a, b: elementwise.scale(a, 0.25), lambda a, b: a * 0.25),
+}
+EACH_KERNEL = pytest.mark.parametrize("name", KERNELS)
+
+
+def draw(shape: tuple[int, ...], dtype: str) -> tuple[Array, Array]:
+    random = np.random.default_rng(0)
+    a, b = (np.asarray(random.standard_normal(shape), dtype) for _ in range(2))
+    return a, b
+
+
+@EACH_DTYPE
+@EACH_SHAPE
+@EACH_KERNEL
+def test_value(name: str, shape: tuple[int, ...], dtype: str) -> None:
+    kernel, of_one = KERNELS[name]
+    a, b = draw(shape, dtype)
+    y = kernel(a, b)
+    assert (y.shape, str(y.dtype)) == (shape, dtype)
+    wanted = [of_one(float(p), float(q)) for p, q in zip(a.flat, b.flat, strict=True)]
+    np.testing.assert_array_equal(y.reshape(-1), np.array(wanted, dtype))
+
+
+@EACH_KERNEL
+def test_same_bits_on_any_number_of_threads(name: str) -> None:
+    kernel, _ = KERNELS[name]
+    a, b = draw((3, 5, 7), "float32")
+    with machine.num_threads(1):
+        one = kernel(a, b)
+    with machine.num_threads(2):
+        two = kernel(a, b)
+    np.testing.assert_array_equal(one, two)
+
+
+def test_relu_of_special_numbers() -> None:
+    x = np.array([np.nan, -np.inf, np.inf, -0.0, 0.0, -1e-300])
+    np.testing.assert_array_equal(elementwise.relu(x), [np.nan, 0, np.inf, 0, 0, 0])
+
+
+def test_gradient_of_relu_at_zero_is_zero() -> None:
+    gx = elementwise.relu_gradient(np.array([0.0, 2.0]), np.array([5.0, 7.0]))
+    np.testing.assert_array_equal(gx, [0, 7])
+
+
+def test_factor_is_rounded_to_the_type_of_the_array_first() -> None:
+    x = np.arange(100, dtype=np.float32)
+    np.testing.assert_array_equal(elementwise.scale(x, 0.17), x * np.float32(0.17))

@@ -1,0 +1,125 @@
+"""Pooling: largest value and mean, on the windows of the three networks and on awkward ones."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from minincep_kernels import Array, machine, pool
+from minincep_kernels.shapes import Pool2dShape, pool2d_shape
+from tests import oracle
+from tests.network_shapes import label, pool2d_shapes
+
+pytestmark = pytest.mark.usefixtures("one_thread")  # but for what asks for more
+
+SHAPES = [
+    *pool2d_shapes(),
+    pool2d_shape((1, 1, 1, 1), (1, 1), (1, 1), "valid"),
+    pool2d_shape((0, 4, 4, 3), (3, 3), (2, 2), "same"),
+    pool2d_shape((1, 2, 2, 2), (3, 3), (1, 1), "same"),
+    pool2d_shape((1, 9, 8, 2), (2, 3), (3, 4), "valid"),  # pixels that no window sees
+    pool2d_shape((1, 9, 8, 2), (3, 2), (2, 1), (2, 1, 1, 0)),
+    pool2d_shape((1, 8, 8, 3), (5, 5), (3, 3), "valid"),
+]
+EACH_SHAPE = pytest.mark.parametrize("shape", SHAPES, ids=label)
+EACH_DTYPE = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def arrays(shape: Pool2dShape, dtype: str) -> tuple[Array, Array]:
+    """Images, with many equal values in one channel, and the gradient of the output."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal(shape.input)
+    x[..., 0] = x[..., 0] > 0
+    return x.astype(dtype), random.standard_normal(shape.output).astype(dtype)
+
+
+def max_pool(x: Array, gy: Array, shape: Pool2dShape) -> tuple[Array, Array]:
+    y, argmax = pool.max_forward(x, shape)
+    return y, pool.max_backward(gy, argmax, shape)
+
+
+def average_pool(x: Array, gy: Array, shape: Pool2dShape) -> tuple[Array, Array]:
+    return pool.average_forward(x, shape), pool.average_backward(gy, shape)
+
+
+@EACH_DTYPE
+@EACH_SHAPE
+def test_max_like_the_oracle(shape: Pool2dShape, dtype: str) -> None:
+    x, gy = arrays(shape, dtype)
+    y, gx = max_pool(x, gy, shape)
+    assert y.dtype == gx.dtype == dtype
+    np.testing.assert_array_equal(y, oracle.max_pool(x, shape))
+    oracle.assert_close(gx, oracle.max_pool_gradient(x, gy, shape))
+
+
+@EACH_DTYPE
+@EACH_SHAPE
+def test_average_like_the_oracle(shape: Pool2dShape, dtype: str) -> None:
+    x, gy = arrays(shape, dtype)
+    y, gx = average_pool(x, gy, shape)
+    assert y.dtype == gx.dtype == dtype
+    oracle.assert_close(y, oracle.average_pool(x, shape))
+    oracle.assert_close(gx, oracle.average_pool_gradient(gy, shape))
+
+
+@EACH_DTYPE
+def test_global_average_like_the_oracle(dtype: str) -> None:
+    whole = pool2d_shape((2, 5, 7, 3), (5, 7), (1, 1), "valid")
+    x, gy = arrays(whole, dtype)
+    y, gx = pool.global_average_forward(x), pool.global_average_backward(gy, x.shape)
+    assert y.dtype == gx.dtype == dtype
+    oracle.assert_close(y, oracle.average_pool(x, whole))
+    oracle.assert_close(gx, oracle.average_pool_gradient(gy, whole))
+    assert gx.flags.writeable
+
+
+@pytest.mark.parametrize("function", [max_pool, average_pool])
+@EACH_SHAPE
+def test_same_bits_on_any_number_of_threads(
+    function: Callable[[Array, Array, Pool2dShape], tuple[Array, Array]], shape: Pool2dShape
+) -> None:
+    x, gy = arrays(shape, "float32")
+    with machine.num_threads(1):
+        one = function(x, gy, shape)
+    with machine.num_threads(2):
+        two = function(x, gy, shape)
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_first_of_equals_wins() -> None:
+    shape = pool2d_shape((1, 2, 3, 1), (2, 3), (1, 1), "valid")
+    x = np.array([[0.0, 7.0, 1.0], [7.0, 7.0, 7.0]]).reshape(shape.input)
+    _, argmax = pool.max_forward(x, shape)
+    assert argmax.item() == 1
+
+
+def test_padding_never_wins() -> None:
+    shape = pool2d_shape((1, 2, 2, 1), (3, 3), (1, 1), "same")
+    y, _ = pool.max_forward(np.full(shape.input, -5.0), shape)
+    np.testing.assert_array_equal(y, np.full(shape.output, -5.0))
+
+
+def test_padding_is_not_counted() -> None:
+    shape = pool2d_shape((1, 4, 4, 1), (3, 3), (1, 1), "same")
+    y = pool.average_forward(np.full(shape.input, 3.0), shape)
+    np.testing.assert_array_equal(y, np.full(shape.output, 3.0))
+
+
+def test_largest_of_a_window_with_nan_is_nan() -> None:
+    shape = pool2d_shape((1, 3, 6, 2), (3, 3), (1, 3), "valid")
+    x = np.random.default_rng(0).standard_normal(shape.input)
+    x[0, 1, 1:3, 0] = np.nan  # two in the left window of one channel
+    y, argmax = pool.max_forward(x, shape)
+    np.testing.assert_array_equal(y, oracle.max_pool(x, shape))
+    assert np.isnan(y).sum() == 1
+    assert argmax[0, 0, 0, 0] == 1 * 6 + 1  # the first of the two
+
+
+def test_nobody_wins_a_window_without_a_number_above_minus_infinity() -> None:
+    shape = pool2d_shape((1, 2, 2, 1), (2, 2), (1, 1), "valid")
+    y, argmax = pool.max_forward(np.full(shape.input, -np.inf), shape)
+    assert y.item() == -np.inf
+    assert argmax.item() == -1
+    gx = pool.max_backward(np.ones(shape.output), argmax, shape)
+    np.testing.assert_array_equal(gx, np.zeros(shape.input))

@@ -1,0 +1,100 @@
+"""Which variant runs: preference, forcing one, and wishes that cannot be met."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import minincep_kernels.conv2d  # noqa: F401  (registers the variants)
+from minincep.autograd import ops
+from minincep_kernels import registry
+from minincep_kernels.errors import VariantError
+from minincep_kernels.registry import choose, register, use, variants
+from minincep_kernels.shapes import conv2d_shape
+
+POINT = conv2d_shape((1, 4, 4, 2), (1, 1, 2, 3), (1, 1), "same")
+SQUARE = conv2d_shape((1, 4, 4, 2), (3, 3, 2, 3), (1, 1), "same")
+
+
+def test_every_preferred_variant_is_there() -> None:
+    for op, names in registry.PREFERENCE.items():
+        assert set(names) <= set(variants(op))
+
+
+def test_the_first_preferred_that_supports_the_shape_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.PREFERENCE, "conv2d", ("pointwise", "im2col", "naive"))
+    assert choose("conv2d", POINT).name == "pointwise"
+    assert choose("conv2d", SQUARE).name == "im2col"
+    monkeypatch.setitem(registry.PREFERENCE, "conv2d", ("not there yet", "naive", "im2col"))
+    assert choose("conv2d", POINT).name == "naive"
+
+
+@pytest.mark.parametrize("name", variants("conv2d"))
+def test_forced_variant_is_used(name: str) -> None:
+    before = choose("conv2d", POINT)
+    with use(conv2d=name):
+        assert choose("conv2d", POINT).name == name
+    assert choose("conv2d", POINT) is before
+
+
+def test_forced_variant_runs_in_an_op(monkeypatch: pytest.MonkeyPatch) -> None:
+    naive = variants("conv2d")["naive"]
+    spy = dataclasses.replace(naive, name="spy", forward=lambda x, filters, shape: x + 1)
+    monkeypatch.setitem(registry._variants["conv2d"], "spy", spy)
+    x = np.zeros((1, 2, 2, 1))
+    with use(conv2d="spy"):
+        np.testing.assert_array_equal(ops.conv2d(x, np.zeros((1, 1, 1, 1))).data, x + 1)
+
+
+def test_shapes_that_a_forced_variant_cannot_take_run_as_ever() -> None:
+    before = choose("conv2d", SQUARE)
+    with use(conv2d="pointwise"):
+        assert choose("conv2d", SQUARE) is before
+        assert choose("conv2d", POINT).name == "pointwise"
+
+
+def test_forced_variant_that_no_layer_can_use() -> None:
+    message = "no layer could use the conv2d variant 'pointwise': it does not support, for one"
+    with pytest.raises(VariantError, match=message), use(conv2d="pointwise"):
+        choose("conv2d", SQUARE)
+
+
+def test_an_error_inside_the_block_is_the_one_that_comes_out() -> None:
+    def fail() -> None:
+        with use(conv2d="pointwise"):
+            choose("conv2d", SQUARE)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+
+
+def test_forcing_where_nothing_runs_is_no_error() -> None:
+    with use(conv2d="pointwise"):
+        pass
+
+
+def test_the_inner_block_wins() -> None:
+    with use(conv2d="naive"):
+        with use(conv2d="im2col"):
+            assert choose("conv2d", SQUARE).name == "im2col"
+        assert choose("conv2d", SQUARE).name == "naive"
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(VariantError, match=r"conv2d has no variant 'winograd9', only .*naive"):
+        use(conv2d="winograd9").__enter__()
+    with pytest.raises(VariantError, match=r"no operation 'conv3d' has variants, only .*conv2d"):
+        use(conv3d="naive").__enter__()
+    with pytest.raises(VariantError, match="no operation 'conv3d' has variants"):
+        choose("conv3d", SQUARE)
+
+
+def test_two_variants_of_one_name() -> None:
+    with pytest.raises(VariantError, match="there is a variant 'naive' of conv2d already"):
+        register(variants("conv2d")["naive"])
+
+
+def test_the_list_of_variants_is_a_copy() -> None:
+    variants("conv2d").clear()
+    assert "naive" in variants("conv2d")

@@ -1,0 +1,428 @@
+"""Samples of every op: what goes in, and what must come out, or which error.
+
+`tests/autograd/test_ops.py` reads this table and tests each op in every way that applies to all.
+A new op needs its rows here, and nothing else; a test sees to it that they are not forgotten.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minincep.autograd import Op, Tensor, ops
+from minincep_kernels import Array, norm
+from minincep_kernels.errors import ConfigError, DTypeError, ShapeError
+from minincep_kernels.shapes import Padding, conv2d_shape, pool2d_shape
+from tests import oracle
+
+Draw = Callable[[np.random.Generator], Array]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A call of an op, and what it should give.
+
+    Attributes
+    ----------
+    name
+        What is special about it.
+    inputs
+        Draws the arrays; None for one that is absent.
+    reference
+        (inputs in float64, **static) -> the result.
+    constant
+        Positions of the inputs that have no gradient.
+    call
+        What to call where that is not the op itself.
+    """
+
+    op: Op
+    name: str
+    inputs: tuple[Draw | None, ...]
+    reference: Callable[..., Any]
+    static: Mapping[str, Any] = field(default_factory=dict)
+    constant: tuple[int, ...] = ()
+    call: Callable[..., Tensor] | None = None
+
+    def __call__(self, *inputs: Tensor | Array | None) -> Tensor:
+        return (self.call or self.op)(*inputs, **self.static)
+
+    def arrays(self, dtype: Any) -> list[Array | None]:
+        """The inputs, the same at each call; labels and masks keep their type."""
+        random = np.random.default_rng(7)
+        drawn = [None if draw is None else draw(random) for draw in self.inputs]
+        return [x if x is None or x.dtype.kind != "f" else x.astype(dtype) for x in drawn]
+
+
+@dataclass(frozen=True)
+class ErrorSample:
+    """A call that must raise, and what it must say (a regular expression)."""
+
+    op: Op
+    inputs: tuple[Any, ...]
+    error: type[Exception]
+    message: str
+    static: Mapping[str, Any] = field(default_factory=dict)
+
+
+def normal(*shape: int, around: float = 0.0) -> Draw:
+    return lambda random: np.asarray(around + random.standard_normal(shape))
+
+
+def positive(*shape: int) -> Draw:
+    return lambda random: random.uniform(0.5, 2.0, shape)
+
+
+def distinct(*shape: int) -> Draw:
+    """No two equal or almost so, none almost 0: a small step changes no comparison."""
+    count = math.prod(shape)
+    return lambda random: (random.permutation(count).reshape(shape) - count / 2 + 0.25) / 8
+
+
+def fixed(values: Any) -> Draw:
+    return lambda _: np.array(values)
+
+
+def mask(*shape: int) -> Draw:
+    return lambda random: random.random(shape) < 0.7
+
+
+def zeros(*shape: int, dtype: Any = np.float32) -> Array:
+    return np.zeros(shape, dtype)
+
+
+def conv2d(
+    x: Array,
+    filters: Array,
+    bias: Array | None = None,
+    *,
+    stride: tuple[int, int] = (1, 1),
+    padding: Padding = "valid",
+) -> Array:
+    y = oracle.convolve(x, filters, conv2d_shape(x.shape, filters.shape, stride, padding))
+    return y if bias is None else y + bias
+
+
+def pooled(
+    function: Callable[..., Array],
+    x: Array,
+    *,
+    kernel_size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: Padding = "valid",
+) -> Array:
+    return function(x, pool2d_shape(x.shape, kernel_size, stride, padding))
+
+
+max_pool2d = functools.partial(pooled, oracle.max_pool)
+avg_pool2d = functools.partial(pooled, oracle.average_pool)
+
+
+def batch_norm(
+    x: Array,
+    gamma: Array | None,
+    beta: Array,
+    mean: Array,
+    variance: Array,
+    *,
+    eps: float,
+    of_batch: bool,
+) -> Array:
+    return oracle.batch_norm(x, gamma, beta, mean, variance, eps)
+
+
+def batch_norm_of_batch(
+    x: Array, gamma: Array | None, beta: Array, *, eps: float, of_batch: bool
+) -> Array:
+    return oracle.batch_norm(x, gamma, beta, *oracle.channel_statistics(x), eps)
+
+
+def call_batch_norm(
+    x: Tensor | Array, gamma: Tensor | None, beta: Tensor, *, eps: float, of_batch: bool
+) -> Tensor:
+    """As the layer calls it: with the statistics of x itself."""
+    statistics = norm.statistics(x.data if isinstance(x, Tensor) else x)
+    return ops.batch_norm(x, gamma, beta, *statistics, eps=eps, of_batch=of_batch)
+
+
+def l2_normalize(x: Array, *, eps: float = 1e-10) -> Array:
+    return np.array([row / math.sqrt(max(math.fsum(row**2), eps)) for row in x])
+
+
+def softmax(x: Array) -> Array:
+    powers = np.exp(x - x.max())
+    return np.array([row / math.fsum(row) for row in powers])
+
+
+def log_softmax(x: Array) -> Array:
+    return np.log(softmax(x))
+
+
+def softmax_cross_entropy(
+    logits: Array,
+    labels: Array,
+    class_weights: Array | None = None,
+    *,
+    label_smoothing: float = 0.0,
+) -> float:
+    loss, weight = 0.0, 0.0
+    for row, label in zip(log_softmax(logits), labels, strict=True):
+        target = [label_smoothing / len(row)] * len(row)
+        target[label] += 1 - label_smoothing
+        own = 1.0 if class_weights is None else float(class_weights[label])
+        loss -= own * float(np.dot(target, row))
+        weight += own
+    return loss / weight
+
+
+IMAGES, FILTERS = normal(2, 5, 6, 3), normal(3, 2, 3, 4)
+LOGITS, LABELS = normal(4, 5), fixed([3, 0, 4, 4])
+OF_X = {"eps": 1e-3, "of_batch": True}
+STORED = {"eps": 1e-3, "of_batch": False}
+THREES = {"kernel_size": (3, 3), "stride": (2, 2)}
+PADDED = {"kernel_size": (3, 2), "stride": (1, 2), "padding": "same"}
+
+SAMPLES = [
+    Sample(ops.add, "same shape", (normal(2, 3), normal(2, 3)), np.add),
+    Sample(ops.add, "first repeated", (normal(3, 1), normal(2, 3, 4)), np.add),
+    Sample(ops.add, "both repeated", (normal(3, 1), normal(1, 4)), np.add),
+    Sample(ops.add, "no axes", (normal(), normal()), np.add),
+    Sample(ops.add_bias, "images", (IMAGES, normal(3)), np.add),
+    Sample(ops.add_bias, "one channel", (normal(2, 1), normal(1)), np.add),
+    Sample(ops.multiply, "same shape", (normal(2, 3), normal(2, 3)), np.multiply),
+    Sample(ops.multiply, "second repeated", (normal(2, 3, 4), normal(4)), np.multiply),
+    Sample(ops.multiply, "with a number", (normal(2, 3), normal()), np.multiply),
+    Sample(ops.multiply, "no axes", (normal(), normal()), np.multiply),
+    Sample(ops.scale, "images", (IMAGES,), lambda x, factor: x * factor, {"factor": -0.25}),
+    Sample(ops.scale, "no axes", (normal(),), lambda x, factor: x * factor, {"factor": 3}),
+    Sample(ops.matmul, "matrices", (normal(3, 4), normal(4, 2)), np.matmul),
+    Sample(ops.matmul, "inner length 1", (normal(3, 1), normal(1, 2)), np.matmul),
+    Sample(ops.relu, "images", (distinct(2, 4, 3, 2),), lambda x: np.maximum(x, 0)),
+    Sample(ops.conv2d, "plain", (IMAGES, FILTERS), conv2d),
+    Sample(ops.conv2d, "bias", (IMAGES, FILTERS, normal(4)), conv2d, {"padding": "same"}),
+    Sample(ops.conv2d, "no bias", (IMAGES, FILTERS, None), conv2d, {"stride": (2, 3)}),
+    Sample(ops.conv2d, "sides", (IMAGES, FILTERS), conv2d, {"padding": (3, 0, 1, 2)}),
+    Sample(ops.conv2d, "1 x 1", (IMAGES, normal(1, 1, 3, 4)), conv2d),
+    Sample(ops.max_pool2d, "plain", (distinct(2, 5, 6, 2),), max_pool2d, THREES),
+    Sample(ops.max_pool2d, "padded", (distinct(2, 5, 6, 2),), max_pool2d, PADDED),
+    Sample(ops.avg_pool2d, "plain", (IMAGES,), avg_pool2d, THREES),
+    Sample(ops.avg_pool2d, "padded", (IMAGES,), avg_pool2d, PADDED),
+    Sample(ops.global_avg_pool2d, "images", (IMAGES,), lambda x: x.sum((1, 2), keepdims=True) / 30),
+    Sample(
+        ops.batch_norm,
+        "of the batch",
+        (IMAGES, positive(3), normal(3)),
+        batch_norm_of_batch,
+        OF_X,
+        call=call_batch_norm,
+    ),
+    Sample(
+        ops.batch_norm,
+        "of the batch, no gamma",
+        (normal(7, 2, around=5.0), None, normal(2)),
+        batch_norm_of_batch,
+        OF_X,
+        call=call_batch_norm,
+    ),
+    Sample(
+        ops.batch_norm,
+        "stored",
+        (IMAGES, positive(3), normal(3), normal(3), positive(3)),
+        batch_norm,
+        STORED,
+        constant=(3, 4),
+    ),
+    Sample(
+        ops.batch_norm,
+        "stored, no gamma",
+        (IMAGES, None, normal(3), normal(3), positive(3)),
+        batch_norm,
+        STORED,
+        constant=(3, 4),
+    ),
+    Sample(ops.l2_normalize, "rows", (normal(4, 5),), l2_normalize),
+    Sample(ops.l2_normalize, "short rows", (normal(4, 5),), l2_normalize, {"eps": 100.0}),
+    Sample(
+        ops.l2_normalize,
+        "a row of zeros",
+        (fixed([[0.0, 0.0], [3.0, 4.0]]),),
+        l2_normalize,
+        {"eps": 1.0},
+    ),
+    Sample(ops.softmax, "logits", (LOGITS,), softmax),
+    Sample(
+        ops.softmax,
+        "large logits",
+        (normal(4, 5, around=1e3),),
+        softmax,
+    ),
+    Sample(ops.log_softmax, "logits", (LOGITS,), log_softmax),
+    Sample(
+        ops.log_softmax,
+        "large logits",
+        (normal(4, 5, around=-1e3),),
+        log_softmax,
+    ),
+    Sample(
+        ops.softmax_cross_entropy, "plain", (LOGITS, LABELS), softmax_cross_entropy, constant=(1,)
+    ),
+    Sample(
+        ops.softmax_cross_entropy,
+        "smooth",
+        (LOGITS, LABELS),
+        softmax_cross_entropy,
+        {"label_smoothing": 0.1},
+        constant=(1,),
+    ),
+    Sample(
+        ops.softmax_cross_entropy,
+        "weighted",
+        (LOGITS, LABELS, fixed([0.0, 1.0, 2.0, 3.0, 0.25])),
+        softmax_cross_entropy,
+        {"label_smoothing": 0.2},
+        constant=(1, 2),
+    ),
+    Sample(
+        ops.dropout,
+        "mask",
+        (normal(4, 5), mask(4, 5)),
+        lambda x, keep, rate: np.where(keep, x / (1 - rate), 0.0),
+        {"rate": 0.2},
+        constant=(1,),
+    ),
+    Sample(
+        ops.concat,
+        "three",
+        (normal(2, 3, 4), normal(2, 3, 1), normal(2, 3, 2)),
+        lambda *parts: np.concatenate(parts, axis=-1),
+    ),
+    Sample(ops.concat, "one", (normal(2, 3),), lambda x: x),
+    Sample(
+        ops.reshape,
+        "rows",
+        (IMAGES,),
+        lambda x, shape: np.array([row.ravel() for row in x]),
+        {"shape": (-1, 90)},
+    ),
+    Sample(ops.mean, "images", (IMAGES,), lambda x: math.fsum(x.flat) / x.size),
+    Sample(ops.mean, "no axes", (normal(),), lambda x: x),
+]
+
+X, HALF = zeros(2, 5, 6, 3), zeros(2, 5, 6, 3, dtype=np.float16)
+ROWS, FOUR, DOUBLE = zeros(2, 3), zeros(4), zeros(3, dtype=np.float64)
+MIXED = "all inputs must be float32 or all float64, got float32 and float64: convert them with"
+NO_HALF = "all inputs must be float32 or all float64, got float16"
+PLAIN = zeros(3), zeros(3), zeros(3), zeros(3)
+
+ERRORS = [
+    ErrorSample(ops.add, (ROWS, DOUBLE), DTypeError, f"^add: {MIXED}"),
+    ErrorSample(ops.add, (ROWS, FOUR), ShapeError, r"\(2, 3\) and \(4,\) do not broadcast"),
+    ErrorSample(ops.multiply, (ROWS, FOUR), ShapeError, r"\(2, 3\) and \(4,\) do not broadcast"),
+    ErrorSample(ops.multiply, (ROWS, 2.0), DTypeError, "takes tensors and arrays, got float"),
+    ErrorSample(ops.add_bias, (ROWS[0, 0:1].reshape(()), FOUR), ShapeError, "needs a bias"),
+    ErrorSample(ops.add_bias, (ROWS, DOUBLE), DTypeError, f"^add_bias: {MIXED}"),
+    ErrorSample(ops.add_bias, (ROWS, FOUR), ShapeError, r"x \(2, 3\) needs a bias \(3,\), got \(4"),
+    ErrorSample(ops.multiply, (ROWS, DOUBLE), DTypeError, f"^multiply: {MIXED}"),
+    ErrorSample(ops.scale, (HALF,), DTypeError, f"^scale: {NO_HALF}", {"factor": 2.0}),
+    ErrorSample(ops.matmul, (ROWS, DOUBLE[:, None]), DTypeError, f"^matmul: {MIXED}"),
+    ErrorSample(
+        ops.matmul,
+        (ROWS, ROWS),
+        ShapeError,
+        r"takes \(M, K\) and \(K, N\), got \(2, 3\) and \(2, 3",
+    ),
+    ErrorSample(ops.matmul, (ROWS, PLAIN[0]), ShapeError, r"got \(2, 3\) and \(3,\)"),
+    ErrorSample(ops.relu, (HALF,), DTypeError, f"^relu: {NO_HALF}"),
+    ErrorSample(
+        ops.conv2d, (X, zeros(3, 3, 4, 2)), ShapeError, r"have 3 channels, filters .* take 4$"
+    ),
+    ErrorSample(
+        ops.conv2d,
+        (X.transpose(0, 3, 1, 2), zeros(1, 1, 3, 2)),
+        ShapeError,
+        r"looks like \(N, C, H, W\), transpose it to channels last",
+    ),
+    ErrorSample(ops.conv2d, (X, zeros(7, 1, 3, 2)), ShapeError, "7 x 1 window does not fit"),
+    ErrorSample(
+        ops.conv2d, (X, zeros(1, 1, 3, 2), FOUR), ShapeError, r"bias must be \(2,\), got \(4,\)"
+    ),
+    ErrorSample(ops.conv2d, (X, zeros(1, 1, 3, 2, dtype=float)), DTypeError, f"^conv2d: {MIXED}"),
+    ErrorSample(ops.max_pool2d, (HALF,), DTypeError, f"^max_pool2d: {NO_HALF}", THREES),
+    ErrorSample(
+        ops.max_pool2d, (X[0],), ShapeError, r"\(N, H, W, C\), got shape \(5, 6, 3", THREES
+    ),
+    ErrorSample(ops.max_pool2d, (X[:, :2],), ShapeError, "give a larger image", THREES),
+    ErrorSample(ops.avg_pool2d, (HALF,), DTypeError, f"^avg_pool2d: {NO_HALF}", THREES),
+    ErrorSample(
+        ops.avg_pool2d, (X[0],), ShapeError, r"\(N, H, W, C\), got shape \(5, 6, 3", THREES
+    ),
+    ErrorSample(ops.avg_pool2d, (X[:, :2],), ShapeError, "give a larger image", THREES),
+    ErrorSample(
+        ops.global_avg_pool2d, (X[0],), ShapeError, r"takes \(N, H, W, C\), got \(5, 6, 3\)"
+    ),
+    *[
+        ErrorSample(
+            ops.batch_norm,
+            (X, *PLAIN[:position], FOUR, *PLAIN[position + 1 :]),
+            ShapeError,
+            rf"x \(2, 5, 6, 3\) needs {name} of shape \(3,\), got \(4,\)",
+            STORED,
+        )
+        for position, name in enumerate(["gamma", "beta", "mean", "variance"])
+    ],
+    ErrorSample(
+        ops.batch_norm, (X, None, DOUBLE, *PLAIN[2:]), DTypeError, f"^batch_norm: {MIXED}", STORED
+    ),
+    ErrorSample(ops.l2_normalize, (X,), ShapeError, r"takes \(N, C\), got \(2, 5, 6, 3\)"),
+    ErrorSample(ops.softmax, (FOUR,), ShapeError, r"takes logits \(N, classes\), got \(4,\)"),
+    ErrorSample(ops.log_softmax, (FOUR,), ShapeError, r"takes logits \(N, classes\), got \(4,\)"),
+    *[
+        ErrorSample(ops.softmax_cross_entropy, inputs, error, message, static)
+        for inputs, error, message, static in [
+            ((FOUR, np.array([1])), ShapeError, r"takes logits \(N, classes\)", {}),
+            ((ROWS, np.array([0.0, 1.0])), DTypeError, "must be float32 or all float64", {}),
+            ((ROWS, zeros(2)), DTypeError, "labels must be whole numbers .*got float32", {}),
+            ((ROWS, np.array([1])), ShapeError, r"need labels \(2,\), got \(1,\)", {}),
+            ((ROWS[:0], np.array([], int)), ShapeError, r"logits \(0, 3\) need labels", {}),
+            ((ROWS, np.array([0, 3])), ValueError, "from 0 to 2, got 0 to 3", {}),
+            ((ROWS, np.array([-1, 2])), ValueError, "from 0 to 2, got -1 to 2", {}),
+            ((ROWS, np.array([0, 1]), FOUR), ShapeError, r"must be \(3,\), got \(4,\)", {}),
+            ((ROWS, np.array([0, 1]), zeros(3)), ValueError, "this batch weigh nothing", {}),
+            ((ROWS, np.array([0, 1])), ValueError, "below 1, got 1.0", {"label_smoothing": 1.0}),
+            ((ROWS, np.array([0, 1])), ValueError, "got -0.1", {"label_smoothing": -0.1}),
+        ]
+    ],
+    ErrorSample(
+        ops.dropout,
+        (ROWS, np.ones((2, 4), bool)),
+        ShapeError,
+        r"x \(2, 3\) needs a mask of its shape, got \(2, 4\)",
+        {"rate": 0.5},
+    ),
+    ErrorSample(
+        ops.dropout, (ROWS, np.ones((2, 3), bool)), ConfigError, "rate must be", {"rate": 1.0}
+    ),
+    ErrorSample(ops.concat, (FOUR[0:1].reshape(()),), ShapeError, "must agree"),
+    ErrorSample(ops.concat, (), ShapeError, "must agree in all axes but the last, got no part"),
+    ErrorSample(ops.concat, (ROWS, zeros(3, 3)), ShapeError, r"got \(2, 3\), \(3, 3\)"),
+    ErrorSample(ops.concat, (ROWS, zeros(2, 3, dtype=float)), DTypeError, f"^concat: {MIXED}"),
+    ErrorSample(
+        ops.reshape, (ROWS,), ShapeError, r"6 elements of shape \(2, 3\) to \(4,", {"shape": (4, 2)}
+    ),
+    ErrorSample(ops.mean, (ROWS[:0],), ShapeError, "mean of an array without elements"),
+    ErrorSample(ops.softmax, (ROWS[:, :0],), ShapeError, r"takes logits \(N, classes\)"),
+    *[
+        ErrorSample(pool, (X,), ShapeError, message, {**THREES, name: value})
+        for pool in (ops.max_pool2d, ops.avg_pool2d)
+        for message, (name, value) in [
+            ("stride must be two whole numbers", ("stride", (0, 1))),
+            ("kernel size must be two whole numbers", ("kernel_size", 3)),
+            ("must be smaller than the window of 3 x 3", ("padding", (0, 3, 0, 0))),
+            ("padding must be 'same', 'valid' or", ("padding", "full")),
+        ]
+    ],
+    ErrorSample(ops.mean, (HALF,), DTypeError, f"^mean: {NO_HALF}"),
+]

@@ -11,8 +11,7 @@ from minincep_kernels.machine import num_threads
 def one_thread() -> Iterator[None]:
     """Run on one thread.
 
-    Threads that wait for each other spin, so on a machine that is busy with other things, a
-    network takes 30 times as long on two threads as on one.
+    On a machine that is busy with other things, threads wait for each other more than they work.
     """
     with num_threads(1):
         yield

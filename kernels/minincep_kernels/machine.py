@@ -3,7 +3,7 @@
 Two libraries run threads here: Numba (our kernels) and the BLAS behind NumPy (matrix products).
 They take turns and never nest, so one number serves both.  It starts as the number of cores that
 this process may really use: the CPU affinity, a container's CPU quota, and what the user has
-asked of OpenMP or Numba by environment variable, whichever is least.
+asked of OpenMP, Numba or the BLAS by environment variable, whichever is least.
 """
 
 import contextlib
@@ -15,8 +15,20 @@ from pathlib import Path
 
 import threadpoolctl
 
+WISHES = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 _threads: int | None = None
-_lock = threading.Lock()
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """In a forked child, the thread that held the lock may not exist."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def available_cores(root: Path = Path("/")) -> int:
@@ -43,18 +55,19 @@ def _cpu_quotas(root: Path) -> Iterator[float]:
         return
     for line in lines:
         hierarchy, controllers, path = line.split(":", 2)
-        here = path.strip("/")
-        if hierarchy == "0":  # v2: a limit on any group above holds too
-            for group in [Path(here), *Path(here).parents]:
-                limit, _, period = _read(groups / group / "cpu.max").partition(" ")
-                if limit.isdigit() and period.isdigit():
-                    yield int(limit) / int(period)
-        elif "cpu" in controllers.split(","):  # a container may see its own group as the root
-            for folder in [groups / "cpu" / here, groups / "cpu"]:
-                limit = _read(folder / "cpu.cfs_quota_us")
-                period = _read(folder / "cpu.cfs_period_us")
-                if limit.isdigit() and period.isdigit():
-                    yield int(limit) / int(period)
+        group = Path(path.strip("/"))
+        if hierarchy == "0":
+            mounts, files = [groups], ["cpu.max"]
+        elif "cpu" in controllers.split(","):  # mounted as "cpu,cpuacct", mostly with a link "cpu"
+            mounts = [groups / "cpu", groups / controllers]
+            files = ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+        else:
+            continue
+        for mount in mounts:
+            for above in [group, *group.parents]:  # a limit on any group above holds too
+                quota = " ".join(_read(mount / above / file) for file in files).split()
+                if len(quota) == 2 and all(number.isdecimal() for number in quota):
+                    yield int(quota[0]) / int(quota[1])
 
 
 def _read(path: Path) -> str:
@@ -65,8 +78,11 @@ def _read(path: Path) -> str:
 
 
 def _default_threads() -> int:
-    wishes = [os.environ.get(name, "") for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")]
-    return min([available_cores(), *(int(wish) for wish in wishes if wish.isdigit() and int(wish))])
+    # "4,2" asks OpenMP for 4 threads, and 2 more inside each.
+    wishes = [os.environ.get(name, "").split(",")[0].strip() for name in WISHES]
+    return min(
+        [available_cores(), *(int(wish) for wish in wishes if wish.isdecimal() and int(wish))]
+    )
 
 
 def get_num_threads() -> int:
@@ -75,7 +91,9 @@ def get_num_threads() -> int:
     The first call sets the BLAS threads of the process to the default.
     """
     if _threads is None:
-        set_num_threads(_default_threads())
+        with _lock:
+            if _threads is None:  # no other thread has set it meanwhile
+                set_num_threads(_default_threads())
     assert _threads is not None
     return _threads
 

@@ -17,7 +17,7 @@ from minincep_kernels.jit import kernel
 BLOCKS = 64
 
 
-@register_jitable
+@register_jitable  # type: ignore[untyped-decorator]  # Numba has no types
 def _bounds(block: int, rows: int, blocks: int) -> tuple[int, int]:
     return block * rows // blocks, (block + 1) * rows // blocks
 

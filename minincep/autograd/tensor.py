@@ -184,7 +184,9 @@ class Tensor:
             )
 
         gradients: dict[int, Array] = {id(self): gradient}
-        for tensor in _in_reverse(self):
+        waiting = _behind(self)
+        while waiting:
+            tensor = waiting.pop()  # so that nothing keeps what has been read in memory
             # NumPy makes numbers of the sums and products of arrays without axes.
             arrived = np.asarray(gradients.pop(id(tensor)))
             node = tensor.node
@@ -203,8 +205,8 @@ class Tensor:
                 node.free()
 
 
-def _in_reverse(result: Tensor) -> Iterable[Tensor]:
-    """All tensors behind the result that want a gradient, each after all that were made from it."""
+def _behind(result: Tensor) -> list[Tensor]:
+    """All tensors behind the result that want a gradient, each before those made from it."""
     found = {id(result): result}
     unvisited = [result]
     while unvisited:
@@ -221,8 +223,8 @@ def _in_reverse(result: Tensor) -> Iterable[Tensor]:
             if source is not None and source.requires_grad and id(source) not in found:
                 found[id(source)] = source
                 unvisited.append(source)
-    # Leaves have no number: they come last, when all that use them has been.
-    return sorted(found.values(), key=lambda t: t.node.number if t.node else -1, reverse=True)
+    # Leaves have no number.
+    return sorted(found.values(), key=lambda t: t.node.number if t.node else -1)
 
 
 def _shares(node: Node, gy: Array) -> tuple[Array | None, ...]:

@@ -346,3 +346,26 @@ def test_what_is_shown() -> None:
     assert repr(ops.relu(x)) == "Tensor(float32, shape (2,), made by relu)"
     assert re.fullmatch("<op relu>", repr(ops.relu))
     assert leaf(2.5).item() == 2.5
+
+
+def test_backward_lets_go_of_what_it_has_read() -> None:
+    alive: list[bool] = []
+
+    @op
+    def watch(x: Array) -> tuple[Array, Any]:
+        """x, and a look at the tape on the way back."""
+        return x.copy(), ()
+
+    @watch.vjp
+    def _(residuals: Any, gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
+        alive.append(later() is not None)
+        return (gy,)
+
+    x = Tensor(np.ones(3), requires_grad=True)
+    middle = ops.scale(watch(x), factor=2.0)
+    later = weakref.ref(middle)
+    loss = ops.mean(ops.scale(middle, factor=3.0))
+    del middle
+    assert later() is not None
+    loss.backward()
+    assert alive == [False]

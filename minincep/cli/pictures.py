@@ -31,15 +31,9 @@ class Pictures:
     def batches(self, size: int) -> Iterator[tuple[list[Path], list[Image.Image]]]:
         """At most `size` pictures at a time."""
         console = Console(stderr=True)
-        waiting = iter(
-            track(
-                self.paths,
-                "pictures",
-                console=console,
-                transient=True,
-                disable=not console.is_terminal or len(self.paths) == 1,
-            )
-        )
+        waiting = iter(self.paths)
+        if console.is_terminal and len(self.paths) > 1:
+            waiting = iter(track(self.paths, "pictures", console=console, transient=True))
         while chunk := list(itertools.islice(waiting, size)):
             good, images = [], []
             for path in chunk:

@@ -283,6 +283,7 @@ def interrupted(*arguments):
     os.kill(os.getpid(), signal.SIGINT)
     threading.Event().wait(10)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background jobs
 try:
     jit._threads.run(interrupted)
 except KeyboardInterrupt:

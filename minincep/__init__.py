@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from minincep.autograd import no_grad as no_grad
     from minincep.autograd import ops as ops
     from minincep.io.convert import convert as convert
+    from minincep.io.errors import ImageError as ImageError
+    from minincep.io.errors import WeightError as WeightError
     from minincep.io.hdf5 import load as load
     from minincep.io.hdf5 import save as save
     from minincep.models import create_model as create_model
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     from minincep.predict import classify as classify
     from minincep.predict import embed as embed
     from minincep.predict import features as features
+    from minincep_kernels.errors import ConfigError as ConfigError
+    from minincep_kernels.errors import DTypeError as DTypeError
+    from minincep_kernels.errors import ShapeError as ShapeError
+    from minincep_kernels.errors import UserError as UserError
+    from minincep_kernels.errors import VariantError as VariantError
     from minincep_kernels.machine import get_num_threads as get_num_threads
     from minincep_kernels.machine import num_threads as num_threads
     from minincep_kernels.machine import set_num_threads as set_num_threads
@@ -29,7 +36,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ConfigError": "minincep_kernels.errors",
+    "DTypeError": "minincep_kernels.errors",
+    "ImageError": "minincep.io.errors",
+    "ShapeError": "minincep_kernels.errors",
     "Tensor": "minincep.autograd",
+    "UserError": "minincep_kernels.errors",
+    "VariantError": "minincep_kernels.errors",
+    "WeightError": "minincep.io.errors",
     "classify": "minincep.predict",
     "convert": "minincep.io.convert",
     "create_model": "minincep.models",

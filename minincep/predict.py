@@ -40,35 +40,44 @@ def classify(
     Parameters
     ----------
     network
-        A network with classes, or the path of a weights file.
+        A network with classes, in inference mode, or the path of a weights file.
     pictures
         Paths, Pillow images, or arrays (H, W, 3) of uint8 in RGB; prepared as the network says.
     top
-        How many classes of each.
+        How many classes of each, at least 1.
     batch_size
-        Pictures that run through the network together.
+        Pictures that run through the network together, at least 1.
 
     Raises
     ------
     ConfigError
-        If the network has no classes.
+        If the network has no classes or is in training mode, or a number is out of range.
     ImageError
         If a picture cannot be read.
     WeightError
         If a weights file cannot be read.
     """
     network = _network(network)
+    answers: list[list[Prediction]] = []
+    for batch in _batches(network, pictures, batch_size):
+        answers += classify_batch(network, batch, top=top)
+    return answers
+
+
+def classify_batch(network: Network, x: Array, *, top: int = 5) -> list[list[Prediction]]:
+    """`classify` for pictures that are prepared: (N, H, W, 3) -> N lists."""
     if network.config.get("num_classes") is None:
         raise ConfigError(
             f"{network.architecture} of this file has no classes, it makes embeddings: use embed"
         )
+    if top < 1:
+        raise ConfigError(f"top must be at least 1, got {top}")
+    with no_grad():
+        probabilities = softmax(_network(network)(Tensor(x))).data
     answers = []
-    for batch in _batches(network, pictures, batch_size):
-        with no_grad():
-            probabilities = softmax(network(Tensor(batch))).data
-        for row in probabilities:
-            best = np.argsort(-row, kind="stable")[:top]
-            answers.append([Prediction(_label(network, k), int(k), float(row[k])) for k in best])
+    for row in probabilities:
+        best = np.argsort(-row, kind="stable")[:top]
+        answers.append([Prediction(_label(network, k), int(k), float(row[k])) for k in best])
     return answers
 
 
@@ -80,16 +89,19 @@ def embed(
     From Inception-ResNet-v1 it is facenet's embedding; from the others, what goes into the
     classifier (end point `PreLogitsFlatten`), scaled to length 1.
 
-    Parameters and errors as in `classify`.
+    Parameters and errors as in `classify`; any network will do.
     """
     network = _network(network)
-    endpoint = ARCHITECTURES[network.architecture].embedding
-    rows = []
-    for batch in _batches(network, pictures, batch_size):
-        with no_grad():
-            found = network.run_endpoints(Tensor(batch), [endpoint])[endpoint]
-            rows.append(found.data if endpoint == "Embeddings" else l2_normalize(found).data)
+    rows = [embed_batch(network, batch) for batch in _batches(network, pictures, batch_size)]
     return np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
+
+
+def embed_batch(network: Network, x: Array) -> npt.NDArray[np.float32]:
+    """`embed` for pictures that are prepared: (N, H, W, 3) -> (N, D)."""
+    endpoint = ARCHITECTURES[network.architecture].embedding
+    with no_grad():
+        found = _network(network).run_endpoints(Tensor(x), [endpoint])[endpoint]
+        return found.data if endpoint == "Embeddings" else l2_normalize(found).data
 
 
 def features(
@@ -97,38 +109,56 @@ def features(
 ) -> dict[str, Array]:
     """What comes out at end points, by name: prepared pictures (N, H, W, 3) -> (N, ...).
 
-    `network.endpoint_names()` lists them.
+    `network.endpoint_names()` lists them, and `prepare_picture` prepares a picture.
 
     Raises
     ------
     ConfigError
-        If there is no end point of a name.
+        If there is no end point of a name, or the network is in training mode.
     ShapeError
         If x is not (N, H, W, 3), or smaller than 75 x 75.
     """
+    if isinstance(endpoints, str):
+        raise ConfigError(f"endpoints must be a list of names: [{endpoints!r}]")
     with no_grad():
         found = _network(network).run_endpoints(Tensor(x), endpoints)
     return {name: found[name].data for name in endpoints}
 
 
 def prepare_picture(network: Network, picture: Picture) -> npt.NDArray[np.float32]:
-    """Decode and prepare one picture as a network says: -> (H, W, 3)."""
+    """Decode and prepare one picture as a network says: -> (H, W, 3).
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read.
+    """
     if isinstance(picture, np.ndarray | Image.Image):
         return prepare(picture, network.preprocessing)
     return prepare(open_image(picture), network.preprocessing)
 
 
 def _network(network: Network | PathLike) -> Network:
-    return network if isinstance(network, Network) else load(network)
+    if not isinstance(network, Network):
+        return load(network)
+    if network.training:
+        raise ConfigError(
+            "the network is in training mode, which would answer from the batch and change its "
+            "statistics: call network.eval() first"
+        )
+    return network
 
 
 def _batches(network: Network, pictures: Iterable[Picture], size: int) -> Iterator[Array]:
     if isinstance(pictures, str | os.PathLike | Image.Image):
         raise ImageError("pictures must be a list: put the one picture into [ ]")
+    if size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {size}")
     waiting = iter(pictures)
     while batch := list(itertools.islice(waiting, size)):
         yield np.stack([prepare_picture(network, picture) for picture in batch])
 
 
 def _label(network: Network, index: int) -> str:
-    return network.labels[index] if network.labels else f"class {index}"
+    labels = network.labels or ()
+    return labels[index] if index < len(labels) else f"class {index}"

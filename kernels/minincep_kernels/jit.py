@@ -259,7 +259,7 @@ class DiskCache(_Cache):  # type: ignore[misc]  # Numba has no types
             if data.library.has_dynamic_globals:
                 raise OSError(f"{self._origin.name} holds addresses of this process")
             write_whole(folder / name, _seal(serialize.dumps(data._reduce())))
-        except OSError as error:
+        except Exception as error:  # the disk, or a Numba that keeps its code in another way
             _warn_once(f"compiled kernels cannot be kept on disk ({error})")
 
     def enable(self) -> None:
@@ -299,9 +299,13 @@ def _folders() -> list[tuple[Path, bool]]:
     """Where compiled kernels may lie, best first, and whether only this user may write there."""
     named = [os.environ.get(name) for name in ("MININCEP_CACHE_DIR", "NUMBA_CACHE_DIR")]
     folders = [(Path(name, "kernels").absolute(), False) for name in named if name]
-    user = Path(platformdirs.user_cache_dir("minincep"), "kernels")
-    if user.is_absolute():  # "~" stays where there is no home
-        folders.append((user, True))
+    try:
+        user = Path(platformdirs.user_cache_dir("minincep"), "kernels")
+    except RuntimeError:  # there is no home
+        pass
+    else:
+        if user.is_absolute():  # older platformdirs leave "~" where there is no home
+            folders.append((user, True))
     try:
         name = f"minincep-kernels-{os.getuid() if hasattr(os, 'getuid') else ''}"
         folders.append((Path(tempfile.gettempdir(), name).absolute(), True))

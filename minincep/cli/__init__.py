@@ -56,7 +56,8 @@ def main() -> None:
     except Exception as error:
         from minincep_kernels.errors import UserError
 
-        if not isinstance(error, UserError | OSError):
+        # A terminal of few characters is the user's to change, too.
+        if not isinstance(error, UserError | OSError | UnicodeError):
             raise
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
         click.echo(f"minincep: {error}{notes}", err=True)

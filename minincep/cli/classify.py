@@ -12,7 +12,9 @@ from minincep.cli import options
 @click.command("classify")
 @options.pictures
 @options.weights
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes each.")
+@click.option(
+    "--top", type=click.IntRange(1, 1_000_000), default=5, show_default=True, help="Classes each."
+)
 @options.batch_size
 @options.as_json
 @options.running
@@ -31,14 +33,14 @@ def command(
     """
     from minincep.cli.pictures import Pictures
     from minincep.io.hdf5 import DEFAULT, load
-    from minincep.predict import classify
+    from minincep.predict import classify_batch
 
     network = load(weights or DEFAULT)
-    waiting = Pictures(pictures)
+    waiting = Pictures(network, pictures)
     answers = []
     with options.running_as(threads, kernels):
-        for paths, images in waiting.batches(batch_size):
-            found = classify(network, images, top=top, batch_size=batch_size)
+        for paths, batch in waiting.batches(batch_size):
+            found = classify_batch(network, batch, top=top)
             for path, predictions in zip(paths, found, strict=True):
                 if as_json:
                     rows = [asdict(prediction) for prediction in predictions]

@@ -30,37 +30,32 @@ def command(
     end, and the exit status is then 2.
     """
     import numpy as np
-    from rich.console import Console
-    from rich.table import Table
 
     from minincep.cli.pictures import Pictures
     from minincep.io.hdf5 import DEFAULT, load
-    from minincep.predict import embed
+    from minincep.predict import embed_batch
 
     network = load(weights or DEFAULT)
-    waiting = Pictures(pictures)
+    waiting = Pictures(network, pictures)
     names: list[str] = []
     parts = []
     with options.running_as(threads, kernels):
-        for paths, images in waiting.batches(batch_size):
-            parts.append(embed(network, images, batch_size=batch_size))
+        for paths, batch in waiting.batches(batch_size):
+            parts.append(embed_batch(network, batch))
             names += [str(path) for path in paths]
-    if names:
-        vectors = np.concatenate(parts)
-        apart = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
-        if as_json and distances:
-            click.echo(json.dumps({"images": names, "distances": apart.round(7).tolist()}))
-        elif as_json:
-            rows = [
-                {"image": n, "embedding": v.tolist()} for n, v in zip(names, vectors, strict=True)
-            ]
-            click.echo(json.dumps(rows))
-        elif distances:
-            table = Table("", *[str(number) for number in range(1, len(names) + 1)])
-            for number, (name, row) in enumerate(zip(names, apart, strict=True), 1):
-                table.add_row(f"{number} {name}", *[f"{value:.4f}" for value in row])
-            Console().print(table)
-        else:
-            for name, vector in zip(names, vectors, strict=True):
-                click.echo(f"{name} {' '.join(f'{value:.6g}' for value in vector)}")
+    vectors = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+    if distances:  # row by row: all differences at once would be N x N x D
+        apart = [np.linalg.norm(vectors - vector, axis=1).round(7).tolist() for vector in vectors]
+    failed = [{"image": str(path), "error": reason} for path, reason in waiting.bad]
+    if as_json and distances:
+        click.echo(json.dumps({"images": names, "distances": apart, "failed": failed}))
+    elif as_json:
+        rows = [{"image": n, "embedding": v.tolist()} for n, v in zip(names, vectors, strict=True)]
+        click.echo(json.dumps([*rows, *failed]))
+    elif distances:
+        for number, (name, row) in enumerate(zip(names, apart, strict=True), 1):
+            click.echo(f"{number:4} {name}\n     {' '.join(f'{value:.4f}' for value in row)}")
+    else:
+        for name, vector in zip(names, vectors, strict=True):
+            click.echo(f"{name} {' '.join(f'{value:.6g}' for value in vector)}")
     waiting.report()

@@ -15,7 +15,11 @@ weights = click.option(
     help="Weights file. By default a small network that knows intact from broken eggs.",
 )
 batch_size = click.option(
-    "--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Pictures at once."
+    "--batch-size",
+    type=click.IntRange(1, 4096),
+    default=8,
+    show_default=True,
+    help="Pictures at once.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
 
@@ -23,7 +27,9 @@ as_json = click.option("--json", "as_json", is_flag=True, help="JSON, for machin
 def running(command: Callable[..., None]) -> Callable[..., None]:
     """The options on how a network runs: `running_as(threads, kernels)` obeys them."""
     for option in (
-        click.option("--threads", type=click.IntRange(1), help="Threads; by default all cores."),
+        click.option(
+            "--threads", type=click.IntRange(1, 4096), help="Threads; by default all cores."
+        ),
         click.option(
             "--kernels",
             metavar="OP=NAME",

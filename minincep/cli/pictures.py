@@ -1,20 +1,28 @@
-"""Pictures named on the command line, decoded batch by batch."""
+"""Pictures named on the command line, decoded while the network is at work."""
 
 import itertools
+import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import click
-from PIL import Image
+import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from minincep.io.errors import ImageError
-from minincep.io.images import open_image
+from minincep.models import Network
+from minincep.predict import prepare_picture
+from minincep_kernels import Array
 
 
 class Pictures:
-    """Decodes pictures, shows progress on a terminal, and remembers those that cannot be read.
+    """Decodes and prepares pictures, and remembers those that cannot be read.
+
+    Decoding runs ahead of the network by a batch, no further, so that memory stays the same
+    however many pictures there are.  On a terminal, progress is shown.
 
     Attributes
     ----------
@@ -24,26 +32,37 @@ class Pictures:
 
     bad: list[tuple[Path, str]]
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, network: Network, paths: Sequence[Path]) -> None:
+        self.network = network
         self.paths = paths
         self.bad = []
 
-    def batches(self, size: int) -> Iterator[tuple[list[Path], list[Image.Image]]]:
-        """At most `size` pictures at a time."""
+    def batches(self, size: int) -> Iterator[tuple[list[Path], Array]]:
+        """Paths and prepared pictures (N, H, W, 3), at most `size` at a time."""
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata, which changes nothing
         console = Console(stderr=True)
-        waiting = iter(self.paths)
+        paths = iter(self.paths)
         if console.is_terminal and len(self.paths) > 1:
-            waiting = iter(track(self.paths, "pictures", console=console, transient=True))
-        while chunk := list(itertools.islice(waiting, size)):
-            good, images = [], []
-            for path in chunk:
-                try:
-                    images.append(open_image(path))
-                    good.append(path)
-                except ImageError as error:
-                    self.bad.append((path, str(error)))
-            if good:
-                yield good, images
+            paths = iter(track(self.paths, "pictures", console=console, transient=True))
+        ready = self._decoded(paths, ahead=size)
+        while batch := list(itertools.islice(ready, size)):
+            yield [path for path, _ in batch], np.stack([picture for _, picture in batch])
+
+    def _decoded(self, paths: Iterator[Path], ahead: int) -> Iterator[tuple[Path, Array]]:
+        waiting: deque[tuple[Path, Future[Array]]] = deque()
+        with ThreadPoolExecutor(1, "decoder") as decoder:
+            for path in paths:
+                waiting.append((path, decoder.submit(prepare_picture, self.network, path)))
+                if len(waiting) > ahead:
+                    yield from self._finished(*waiting.popleft())
+            while waiting:
+                yield from self._finished(*waiting.popleft())
+
+    def _finished(self, path: Path, picture: Future[Array]) -> Iterator[tuple[Path, Array]]:
+        try:
+            yield path, picture.result()
+        except ImageError as error:
+            self.bad.append((path, str(error)))
 
     def report(self) -> None:
         """Name the bad pictures on standard error; exit with status 2 if there are any."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from minincep.io.errors import WeightError
 from minincep.io.formats import keras_h5
-from minincep.io.hdf5 import check_names, open_file, read
+from minincep.io.hdf5 import check_names, check_size, open_file, read
 from minincep.io.names import keras_facenet
 from minincep.models.network import Network
 from minincep.models.preprocessing import Preprocessing
@@ -43,6 +43,7 @@ def convert(path: str | os.PathLike[str]) -> Network:
         table = {keras_facenet.source_name(name): name for name in network.arrays()}
         wanted = {source: network.arrays()[name].shape for source, name in table.items()}
         check_names(str(path), {name: data.shape for name, data in stored.items()}, wanted)
+        check_size(path, stored.values())
         network.assign_all({table[name]: read(path, name, stored[name]) for name in wanted})
     network.preprocessing = FACENET_2017
     network.source = f"{path.name}, Keras, facenet family"

@@ -17,10 +17,10 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -31,11 +31,13 @@ from minincep.models.preprocessing import Preprocessing
 from minincep.models.registry import ARCHITECTURES, build_model
 from minincep.nn.init import initialise
 from minincep_kernels import Array
-from minincep_kernels.errors import ConfigError
 
 FORMAT = "minincep-weights"
 VERSION = 1
+COMPRESSION = 64  # times that a file may be smaller than what it holds
 DEFAULT = Path(__file__).parents[1] / "weights" / "eggs.h5"
+
+Scalar = TypeVar("Scalar", str, int)
 
 _log = logging.getLogger("minincep")
 
@@ -45,15 +47,27 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
+    WeightError
+        If the network holds what `load` would refuse: numbers that are not finite, or labels that
+        are not one for each class.
     OSError
         If the file cannot be written.
     """
     arrays = network.arrays()
-    target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
+    for name, array in arrays.items():
+        check_numbers("cannot save", name, array)
+    labels = None
+    if network.labels is not None:
+        labels = [str(label).encode(errors="replace") for label in network.labels]
+        if len(labels) != network.channels or any(b"\0" in label for label in labels):
+            raise WeightError(
+                f"cannot save {len(labels)} labels: there must be {network.channels}, one for "
+                "each class, of text without null characters"
+            )
+    target = Path(os.path.realpath(path))  # a link to a file stays one
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        with h5py.File(temporary, "w") as file:
+        with h5py.File(temporary, "x") as file:
             file.attrs["format"] = FORMAT
             file.attrs["format_version"] = VERSION
             file.attrs["architecture"] = network.architecture
@@ -62,24 +76,25 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
             file.attrs["class_offset"] = 0
             file.attrs["source"] = network.source
             file.attrs["sha256"] = checksum(arrays)
-            if network.labels is not None:
-                file["labels"] = [label.encode() for label in network.labels]
+            if labels is not None:
+                file["labels"] = labels
             for name, array in arrays.items():
                 file[f"weights/{name}"] = array
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # temporary files are private, results are not
         os.replace(temporary, target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def load(path: str | os.PathLike[str], *, num_classes: int | None = None, seed: int = 0) -> Network:
+def load(
+    path: str | os.PathLike[str] = DEFAULT, *, num_classes: int | None = None, seed: int = 0
+) -> Network:
     """Read a network from a weights file, in inference mode.
 
     Parameters
     ----------
+    path
+        By default the small network that comes with minincep: intact or broken egg?
     num_classes
         Give the network new classifiers for so many classes, drawn from `seed`, and take all
         other weights from the file.  The labels are dropped.
@@ -89,68 +104,90 @@ def load(path: str | os.PathLike[str], *, num_classes: int | None = None, seed: 
     WeightError
         If the file is missing, damaged, not a weights file, or not whole: the message lists all
         missing, unexpected and mis-shaped arrays.
+    ConfigError
+        If `num_classes` is out of range.
     """
     path = Path(path)
     with open_file(path) as file:
-        network = _described(path, file, num_classes)
+        found = datasets(path, file)
+        network = _described(path, file, found.get("labels"))
         stored = {
             name.removeprefix("weights/"): dataset
-            for name, dataset in datasets(path, file).items()
+            for name, dataset in found.items()
             if name.startswith("weights/")
         }
-        fresh: frozenset[str] = frozenset()
-        if num_classes is not None:
-            head = ARCHITECTURES[network.architecture].head
-            fresh = frozenset(name for name in network.arrays() if name.startswith(head))
-            stored = {name: data for name, data in stored.items() if not name.startswith(head)}
-        wanted = {k: v.shape for k, v in network.arrays().items() if k not in fresh}
+        wanted = {name: array.shape for name, array in network.arrays().items()}
         check_names(str(path), {name: data.shape for name, data in stored.items()}, wanted)
+        check_size(path, stored.values())
         arrays = {name: read(path, name, stored[name]) for name in wanted}
-        if num_classes is None and checksum(arrays) != file.attrs.get("sha256"):
+        if checksum(arrays) != attribute(path, file, "sha256", str):
             raise WeightError(f"{path}: the weights are damaged, their checksum is another one")
     network.assign_all(arrays)
-    if fresh:
-        initialise(network, seed, only=fresh)
-        _log.warning(
-            "%s: new classifier for %s classes, not trained (%s)",
-            path,
-            num_classes,
-            ", ".join(sorted(fresh)),
-        )
-    return network
+    return network if num_classes is None else _with_classes(network, num_classes, seed)
 
 
-def _described(path: Path, file: h5py.File, num_classes: int | None) -> Network:
+def _with_classes(network: Network, num_classes: int, seed: int) -> Network:
+    """The same network with new classifiers."""
+    config = {**network.config, "num_classes": num_classes}
+    renewed = build_model(network.architecture, **config)
+    renewed.preprocessing, renewed.source = network.preprocessing, network.source
+    head = ARCHITECTURES[network.architecture].head
+    fresh = frozenset(name for name in renewed.arrays() if name.startswith(head))
+    initialise(renewed, seed, only=fresh)
+    renewed.assign_all({k: v for k, v in network.arrays().items() if not k.startswith(head)})
+    _log.warning(
+        "new classifier for %s classes, not trained: %s", num_classes, ", ".join(sorted(fresh))
+    )
+    return renewed
+
+
+def _described(path: Path, file: h5py.File, labels: h5py.Dataset | None) -> Network:
     """The network that the attributes of a file describe, without weights."""
-    if file.attrs.get("format") != FORMAT:
+    if attribute(path, file, "format", str, default="") != FORMAT:
         raise WeightError(
             f"{path}: not a weights file of minincep; 'minincep convert' makes one from "
             "other people's"
         )
-    if file.attrs.get("format_version") != VERSION:
+    version = attribute(path, file, "format_version", int)
+    if version != VERSION or attribute(path, file, "class_offset", int, default=0) != 0:
         raise WeightError(
-            f"{path}: format version {file.attrs.get('format_version')}, this minincep reads "
-            f"{VERSION}: get the minincep that wrote it"
+            f"{path}: format version {version}, or a class offset; this minincep reads version "
+            f"{VERSION} without: get the minincep that wrote it"
         )
     try:
-        config = json.loads(file.attrs["config"])
-        if num_classes is not None:
-            config["num_classes"] = num_classes
-        network = build_model(str(file.attrs["architecture"]), **config)
-        network.preprocessing = Preprocessing(**json.loads(file.attrs["preprocessing"]))
-        network.source = str(file.attrs.get("source", ""))
-        if "labels" in file and num_classes is None:
-            network.labels = _labels(path, file, network.channels)
-    except (KeyError, TypeError, json.JSONDecodeError, ConfigError, MemoryError) as error:
+        config = json.loads(attribute(path, file, "config", str))
+        network = build_model(attribute(path, file, "architecture", str), **config)
+        preprocessing = json.loads(attribute(path, file, "preprocessing", str))
+        network.preprocessing = Preprocessing(**preprocessing)
+    except WeightError:
+        raise
+    except (TypeError, ValueError, MemoryError, RecursionError) as error:
         raise WeightError(f"{path}: its description of the network is damaged ({error})") from None
+    network.source = printable(attribute(path, file, "source", str, default=""))
+    if labels is not None:
+        network.labels = _labels(path, labels, network.channels)
     return network
 
 
-def _labels(path: Path, file: h5py.File, classes: int) -> list[str]:
-    dataset = datasets(path, file).get("labels")
-    if dataset is None or dataset.shape != (classes,):
-        raise WeightError(f"{path}: there must be {classes} labels, one for each class")
-    return [value.decode(errors="replace") for value in dataset[()].tolist()]
+def _labels(path: Path, dataset: h5py.Dataset, classes: int) -> list[str]:
+    with _reading(path):
+        if dataset.shape != (classes,) or h5py.check_string_dtype(dataset.dtype) is None:
+            raise WeightError(f"{path}: there must be {classes} labels, text, one for each class")
+        return [printable(value.decode(errors="replace")) for value in dataset[()].tolist()]
+
+
+def printable(text: str) -> str:
+    """Text from a file, without the control characters that could take over a terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Name the file in what h5py raises for damaged ones."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError) as error:
+        raise WeightError(f"{path}: not an HDF5 file that can be read ({error})") from None
 
 
 @contextlib.contextmanager
@@ -160,41 +197,84 @@ def open_file(path: Path) -> Iterator[h5py.File]:
     Raises
     ------
     WeightError
-        If it is missing, or not an HDF5 file that can be read, also where that shows only later.
+        If it is missing, or not an HDF5 file.
     """
     if not path.is_file():
         reason = "is a folder" if path.is_dir() else "there is no such file"
         raise WeightError(f"{path}: {reason}")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError) as error:  # what h5py raises for damaged files
-        raise WeightError(f"{path}: not an HDF5 file that can be read ({error})") from None
+    with _reading(path):
+        file = h5py.File(path, "r")
+    with file:
+        yield file
 
 
-def datasets(path: Path, group: h5py.Group, prefix: str = "") -> dict[str, h5py.Dataset]:
+def attribute(
+    path: Path, group: h5py.Group, name: str, kind: type[Scalar], *, default: Scalar | None = None
+) -> Scalar:
+    """One attribute that must be a single text or whole number.
+
+    Raises
+    ------
+    WeightError
+        If it is missing and there is no default, or is something else.
+    """
+    with _reading(path):
+        value = group.attrs.get(name, default)
+    if isinstance(value, np.integer):
+        value = int(value)
+    if not isinstance(value, kind):
+        raise WeightError(
+            f"{path}: attribute {name} must be one {kind.__name__}, got {value!r:.80}"
+        )
+    return value
+
+
+def datasets(path: Path, root: h5py.Group) -> dict[str, h5py.Dataset]:
     """All arrays below a group by path, none of them read.
 
     Raises
     ------
     WeightError
-        If a link leads elsewhere, an array is stored elsewhere, or groups are nested without end.
+        If a link leads elsewhere, an array is stored elsewhere, or a group can be reached in two
+        ways, which lets a small file describe a tree without end.
     """
     found: dict[str, h5py.Dataset] = {}
-    if prefix.count("/") > 16:
-        raise WeightError(f"{path}: groups nested too deeply at {prefix}")
-    for name in group:
-        full = f"{prefix}{name}"
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise WeightError(f"{path}: {full} is a link to another place, which is refused")
-        entry = group[name]
-        if isinstance(entry, h5py.Group):
-            found |= datasets(path, entry, f"{full}/")
-        elif isinstance(entry, h5py.Dataset):
-            if entry.is_virtual or entry.external:
-                raise WeightError(f"{path}: {full} is stored in another file, which is refused")
-            found[full] = entry
+    seen: set[int] = set()
+    waiting = [("", root)]
+    with _reading(path):
+        while waiting:
+            prefix, group = waiting.pop()
+            address = h5py.h5o.get_info(group.id).addr
+            if address in seen:
+                raise WeightError(
+                    f"{path}: group {prefix} is there in two places, which is refused"
+                )
+            seen.add(address)
+            for name in group:
+                full = f"{prefix}{name}"
+                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                    raise WeightError(f"{path}: {full} is a link to another place, refused")
+                entry = group[name]
+                if isinstance(entry, h5py.Group):
+                    waiting.append((f"{full}/", entry))
+                elif isinstance(entry, h5py.Dataset):
+                    if entry.is_virtual or entry.external:
+                        raise WeightError(f"{path}: {full} is stored in another file, refused")
+                    found[full] = entry
     return found
+
+
+def check_size(path: Path, stored: Iterable[h5py.Dataset]) -> None:
+    """Refuse a small file that claims to hold much, before memory is taken for it.
+
+    Raises
+    ------
+    WeightError
+        If the arrays are more than `COMPRESSION` times the size of the file.
+    """
+    claimed = sum(dataset.nbytes for dataset in stored)
+    if claimed > COMPRESSION * path.stat().st_size:
+        raise WeightError(f"{path}: claims {claimed:,} bytes of weights, far more than it can hold")
 
 
 def read(path: Path, name: str, dataset: h5py.Dataset) -> Array:
@@ -203,14 +283,29 @@ def read(path: Path, name: str, dataset: h5py.Dataset) -> Array:
     Raises
     ------
     WeightError
-        If it holds no floating-point numbers, or one that is not finite.
+        If it cannot be read, or holds what is no weight.
     """
-    if dataset.dtype.kind != "f" or dataset.dtype.itemsize > 8:
-        raise WeightError(f"{path}: {name} holds {dataset.dtype}, not floating-point numbers")
-    array = np.ascontiguousarray(dataset[()], dtype=np.float32)
-    if not np.isfinite(array).all():
-        raise WeightError(f"{path}: {name} holds numbers that are not finite")
+    with _reading(path):
+        if dataset.dtype.kind != "f" or dataset.dtype.itemsize > 8:
+            raise WeightError(f"{path}: {name} holds {dataset.dtype}, not floating-point numbers")
+        with np.errstate(over="ignore"):  # becomes infinite, which is refused
+            array = np.ascontiguousarray(dataset[()], dtype=np.float32)
+    check_numbers(f"{path}", name, array)
     return array
+
+
+def check_numbers(source: str, name: str, array: Array) -> None:
+    """Refuse numbers that no network can work with.
+
+    Raises
+    ------
+    WeightError
+        If one is not finite, or a variance is negative.
+    """
+    if not np.isfinite(array).all():
+        raise WeightError(f"{source}: {name} holds numbers that are not finite")
+    if name.endswith(("running_var", "moving_variance")) and (array < 0).any():
+        raise WeightError(f"{source}: {name} holds a negative variance")
 
 
 def check_names(

@@ -1,7 +1,6 @@
 """From a picture file to the network's input.  Decoding and resampling are Pillow's."""
 
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,31 +13,47 @@ from minincep.models.preprocessing import Preprocessing
 Pixels = npt.NDArray[np.uint8]
 
 
+# Kinds of files that are decoded.  Pillow knows more, but some of its readers start other programs
+# (EPS starts Ghostscript), and some are hardly used by anybody but attackers.
+KINDS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "AVIF", "JPEG2000")
+
+MOST_PIXELS = 89_478_485  # a quarter of a gigabyte in RGB; Pillow begins to warn there, too
+
+
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """Decode a picture, upright, in RGB; what is transparent becomes white, 16 bits become 8.
+
+    Of an animation, the first picture.
 
     Raises
     ------
     ImageError
-        If the file is missing, no picture, damaged, or so large that decoding it is refused.
+        If the file is missing, no picture of `KINDS`, damaged, or so large that decoding it is
+        refused.
     """
     path = Path(path)
     if not path.is_file():
         reason = "is a folder" if path.is_dir() else "there is no such file"
         raise ImageError(f"{path}: {reason}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata that changes nothing
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-                return _rgb(ImageOps.exif_transpose(image))
+        Image.init()
+        kinds = [kind for kind in KINDS if kind in Image.OPEN]
+        with Image.open(path, formats=kinds) as image:
+            if image.width * image.height > MOST_PIXELS:  # known before anything is decoded
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+            image.load()
+            return upright(image)
     except UnidentifiedImageError:
         raise ImageError(f"{path}: not a picture of a kind that can be read") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path}: refused, {error}") from None
-    except (OSError, SyntaxError, ValueError, EOFError, TypeError) as error:
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError, MemoryError) as error:
+        raise ImageError(f"{path}: too large, refused ({error})") from None
+    except Exception as error:  # Pillow's readers raise nearly anything for damaged files
         raise ImageError(f"{path}: damaged picture ({error})") from None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turned as the camera says, in RGB: any mode and size -> RGB."""
+    return _rgb(ImageOps.exif_transpose(image))
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -69,6 +84,8 @@ def prepare(image: Image.Image | Pixels, how: Preprocessing) -> npt.NDArray[np.f
                 f"{image.shape} of {image.dtype}"
             )
         image = Image.fromarray(image)
+    else:
+        image = upright(image)
     width, height = image.size
     if how.keep_aspect:
         scale = min(width / how.width, height / how.height)

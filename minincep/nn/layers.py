@@ -29,6 +29,11 @@ class BatchNorm(Module):
         How much of the running statistics stays at each training step.
     frozen
         Use the running statistics in training too, and leave them alone: for fine-tuning.
+
+    Raises
+    ------
+    ShapeError
+        When training with batch statistics on one value a channel.
     """
 
     beta: Parameter
@@ -55,15 +60,21 @@ class BatchNorm(Module):
         of_batch = self.training and not self.frozen
         mean, variance = self.running_mean, self.running_var
         if of_batch:
+            rows = x.data.size // self.channels
+            if rows < 2:
+                raise ShapeError(
+                    f"batch statistics of {x.shape} are those of {rows} value a channel, which "
+                    "leave nothing to train: use a larger batch, or frozen batch norm"
+                )
             mean, variance = norm.statistics(x.data)
-            self._follow(mean, variance, x.data.size // self.channels)
+            self._follow(mean, variance, rows)
         return ops.batch_norm(
             x, self.gamma, self.beta, mean, variance, eps=self.eps, of_batch=of_batch
         )
 
     def _follow(self, mean: Array, variance: Array, rows: int) -> None:
         """Move the running statistics; the variance is kept unbiased, as PyTorch and TF do."""
-        unbiased = variance * (rows / max(rows - 1, 1))
+        unbiased = variance * (rows / (rows - 1))
         keep = self.running_mean.dtype.type(self.decay)
         self.running_mean = keep * self.running_mean + (1 - keep) * mean
         self.running_var = keep * self.running_var + (1 - keep) * unbiased

@@ -1,6 +1,7 @@
 """The command line: answers, exit status, and no traceback for a user's mistake."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -145,8 +146,11 @@ def test_embed(run: Run, weights: Path, pictures: list[Path]) -> None:
     np.testing.assert_allclose(
         distances, np.linalg.norm(vectors[:, None] - vectors[None], axis=2), atol=1e-5
     )
-    status, output, _ = run("embed", *pictures, "--weights", weights, "--distances")
+    odd = pictures[0].with_name("a[red]b[x].png")
+    pictures[0].rename(odd)
+    status, output, _ = run("embed", odd, *pictures[1:], "--weights", weights, "--distances")
     assert status == 0
+    assert str(odd) in output
     assert f"{distances[0, 1]:.4f}" in output
 
 
@@ -246,6 +250,21 @@ def test_a_forced_kernel_runs_or_is_refused(run: Run, weights: Path, pictures: l
         assert status == 0
         answers[wish] = json.loads(output)[0]["predictions"][0]["probability"]
     assert max(answers.values()) - min(answers.values()) < 1e-5
+
+
+def test_a_terminal_of_few_characters(weights: Path, pictures: list[Path]) -> None:
+    command = [sys.executable, "-m", "minincep"]
+    options = ["--weights", str(weights)]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "LANG": "C"}
+    for arguments in (
+        ["classify", str(pictures[0]), *options],
+        ["embed", str(pictures[0]), "--distances", *options],
+        ["verify", str(REFERENCE), "--case", "facenet_pytorch_160x160"],
+    ):
+        result = subprocess.run(
+            [*command, *arguments], capture_output=True, text=True, env=environment
+        )
+        assert result.returncode == 0, result.stderr
 
 
 def test_a_closed_pipe_is_no_traceback(weights: Path, pictures: list[Path]) -> None:

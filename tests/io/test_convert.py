@@ -32,7 +32,7 @@ def write(path: Path, prefix: str = "model_weights/") -> dict[str, np.ndarray]:
         file.attrs["model_config"] = b"\x80\x04cos\nsystem\n"
         written = {}
         for name, shape in listing().items():
-            written[name] = random.standard_normal(shape).astype(np.float32)
+            written[name] = random.uniform(0, 1, shape).astype(np.float32)
             file[prefix + name] = written[name]
     return written
 
@@ -82,6 +82,15 @@ def test_left_over_and_missing_arrays_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeightError, match="missing: Block8_6_Conv2d_1x1/bias") as caught:
         convert(path)
     assert "unexpected: Block8_7_Conv2d_1x1/bias" in str(caught.value)
+
+
+def test_two_arrays_of_one_name(tmp_path: Path) -> None:
+    path = tmp_path / "net.h5"
+    write(path)
+    with h5py.File(path, "r+") as file:
+        file["model_weights/other/Bottleneck/kernel:0"] = np.ones((1792, 128), np.float32)
+    with pytest.raises(WeightError, match="two arrays are called Bottleneck/kernel"):
+        convert(path)
 
 
 def test_another_network(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Weights files: what is written comes back; what is wrong with a file is said."""
 
+import itertools
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -14,6 +16,7 @@ from minincep.io.errors import WeightError
 from minincep.io.hdf5 import checksum
 from minincep.models import Network
 from minincep.models.preprocessing import Preprocessing
+from minincep.models.registry import build_model
 
 FIRST = "conv2d_1a_3x3/weight"
 
@@ -133,6 +136,23 @@ def few_labels(file: h5py.File) -> None:
     file["labels"] = [b"one", b"two"]
 
 
+def whole_labels(file: h5py.File) -> None:
+    del file["labels"]
+    file["labels"] = [1, 2, 3]
+
+
+def shared_groups(file: h5py.File) -> None:
+    """A small file that describes 8 to the power of 12 groups."""
+    groups = [file.create_group(f"weights/extra{level}") for level in range(13)]
+    for above, below in itertools.pairwise(groups):
+        for number in range(8):
+            above[str(number)] = below
+
+
+def negative_variance(file: h5py.File) -> None:
+    file["weights/conv2d_1a_3x3/batch_norm/running_var"][0] = -1
+
+
 def attribute(name: str, value: object) -> Callable[[h5py.File], None]:
     def change(file: h5py.File) -> None:
         file.attrs[name] = value
@@ -159,6 +179,16 @@ def attribute(name: str, value: object) -> Callable[[h5py.File], None]:
         (integers, "logits/bias holds int64"),
         (claim_terabytes, r"wrong shape: logits/bias is \(1099511627776,\)"),
         (few_labels, "must be 3 labels"),
+        (whole_labels, "must be 3 labels, text"),
+        (shared_groups, "is there in two places"),
+        (negative_variance, "running_var holds a negative variance"),
+        (attribute("class_offset", 1), "class offset"),
+        (attribute("config", "9" * 5000), "description of the network is damaged"),
+        (attribute("config", "[" * 100_000), "description of the network is damaged"),
+        *[
+            (attribute(name, np.arange(3)), f"attribute {name} must be one")
+            for name in ("format", "format_version", "architecture", "config", "sha256", "source")
+        ],
         (attribute("format", "other"), "not a weights file of minincep"),
         (attribute("format_version", 99), "format version 99"),
         (attribute("architecture", "vgg"), "no model 'vgg'"),
@@ -174,9 +204,67 @@ def attribute(name: str, value: object) -> Callable[[h5py.File], None]:
 def test_damage_is_named(path: Path, damage: Callable[[h5py.File], None], message: str) -> None:
     with h5py.File(path, "r+") as file:
         damage(file)
-    with pytest.raises(WeightError, match=message) as caught:
+    for num_classes in (None, 5):
+        with pytest.raises(WeightError, match=message) as caught:
+            mi.load(path, num_classes=num_classes)
+        assert str(path) in str(caught.value)
+
+
+def test_a_small_file_that_claims_much(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["config"]) | {"width": 3.0}
+        big = build_model("inception_resnet_v2", **config)
+        del file["weights"]
+        for name, array in big.arrays().items():  # chunks that are never written take no room
+            file.create_dataset(f"weights/{name}", array.shape, "f4", chunks=True)
+        file.attrs["config"] = json.dumps(config)
+    with pytest.raises(WeightError, match="far more than it can hold"):
         mi.load(path)
-    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("wish", [0, -1, 2.5, 10**9])
+def test_a_wrong_number_of_classes_is_not_the_files_fault(path: Path, wish: Any) -> None:
+    with pytest.raises(mi.ConfigError, match="num_classes must be"):
+        mi.load(path, num_classes=wish)
+
+
+def test_control_characters_do_not_reach_the_terminal(network: Network, tmp_path: Path) -> None:
+    path = tmp_path / "red.h5"
+    before = network.labels, network.source
+    try:
+        network.labels, network.source = ["\x1b[31mred", "b", "c"], "a\x07bell"
+        mi.save(network, path)
+    finally:
+        network.labels, network.source = before
+    loaded = mi.load(path)
+    assert loaded.labels == ["\ufffd[31mred", "b", "c"]
+    assert loaded.source == "a\ufffdbell"
+
+
+@pytest.mark.parametrize("labels", [["one"], ["one", "t\0wo", "three"]])
+def test_save_refuses_what_load_would(
+    network: Network, tmp_path: Path, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "net.h5"
+    monkeypatch.setattr(network, "labels", labels)
+    with pytest.raises(WeightError, match="labels"):
+        mi.save(network, path)
+    monkeypatch.undo()
+    bias = network.arrays()["logits/bias"]
+    bias[0] = np.nan
+    with pytest.raises(WeightError, match="logits/bias holds numbers that are not finite"):
+        mi.save(network, path)
+    bias[0] = 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_save_through_a_link_keeps_the_link(network: Network, path: Path) -> None:
+    link = path.with_name("link.h5")
+    link.symlink_to(path.name)
+    path.write_bytes(b"")
+    mi.save(network, link)
+    assert link.is_symlink()
+    assert mi.load(path).labels == network.labels
 
 
 def test_no_such_file_folder_and_no_hdf5(tmp_path: Path) -> None:

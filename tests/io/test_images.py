@@ -1,5 +1,7 @@
 """Pictures: every kind comes out upright in RGB, or is refused with a reason."""
 
+import contextlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image
 
 from minincep.io.errors import ImageError
+from minincep.io.hdf5 import DEFAULT
 from minincep.io.images import open_image, prepare, scaled
 from minincep.models.preprocessing import Preprocessing
 from minincep_kernels.errors import ConfigError
@@ -98,7 +101,7 @@ def test_truncated(tmp_path: Path, kind: str) -> None:
 def test_decompression_bomb(tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     Image.new("1", (16_000, 16_000)).save(path)
-    with pytest.raises(ImageError, match="refused"):
+    with pytest.raises(ImageError, match="too large, refused"):
         open_image(path)
 
 
@@ -147,3 +150,52 @@ def test_arrays_that_are_no_pictures() -> None:
 def test_preprocessing_out_of_range(change: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="out of range"):
         Preprocessing(**({"height": 75, "width": 75} | change))  # type: ignore[arg-type]
+
+
+def test_no_other_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow reads EPS by Ghostscript, whatever the file is called."""
+    started = tmp_path / "started"
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {started}\necho 10.0\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    path = tmp_path / "cat.jpg"
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    with pytest.raises(ImageError, match="not a picture"):
+        open_image(path)
+    assert not started.exists()
+
+
+def test_a_weights_file_is_no_picture() -> None:
+    with pytest.raises(ImageError, match="not a picture"):
+        open_image(DEFAULT)
+
+
+def test_damaged_files_of_all_kinds(tmp_path: Path) -> None:
+    """Whatever Pillow raises, the user gets an ImageError."""
+    random = np.random.default_rng(0)
+    path = tmp_path / "damaged"
+    for kind in ("png", "jpeg", "gif", "tiff", "bmp", "webp", "ppm"):
+        Image.fromarray(random.integers(0, 255, (40, 30, 3), np.uint8)).save(path, kind)
+        whole = np.frombuffer(path.read_bytes(), np.uint8)
+        for _ in range(40):
+            changed = whole.copy()
+            places = random.integers(0, min(len(changed), 200), 5)
+            changed[places] = random.integers(0, 256, 5)
+            path.write_bytes(changed.tobytes())
+            with contextlib.suppress(ImageError), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                assert open_image(path).mode == "RGB"
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "RGBA", "CMYK", "LA", "YCbCr", "HSV", "I", "F"])
+def test_images_of_other_modes_are_converted(mode: str) -> None:
+    grey = Image.new("L", (80, 80), 200).convert("RGB")
+    image = grey.convert(mode) if mode in {"CMYK", "YCbCr", "HSV", "RGBA"} else None
+    if mode == "P":
+        image = grey.quantize(4)
+    if image is None:
+        values: dict[str, Any] = {"1": 1, "I": 200 * 257, "F": 200.0, "L": 200, "LA": (200, 255)}
+        image = Image.new(mode, (80, 80), values[mode])
+    expected = 1.0 if mode == "1" else 200 / 127.5 - 1
+    np.testing.assert_allclose(prepare(image, Preprocessing(75, 75)), expected, atol=0.02)

@@ -200,6 +200,19 @@ def test_no_temporary_folder_is_no_error(fresh: pytest.MonkeyPatch, tmp_path: Pa
     assert jit.cache_folder() == tmp_path / "MININCEP_CACHE_DIR" / "kernels"
 
 
+def test_no_home_is_no_error(run: Run) -> None:
+    """As in a container whose user has no entry in the list of users."""
+    script = """if True:
+        import pathlib, platformdirs, tiny
+        def fail(name):
+            raise RuntimeError("could not determine the home directory")
+        platformdirs.user_cache_dir = fail
+        tiny.check()
+        tiny.report()
+    """
+    assert run(script).values["misses"] == 1
+
+
 def test_no_home_makes_no_folder_of_that_name(fresh: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fresh.setattr(platformdirs, "user_cache_dir", lambda name: f"~/.cache/{name}")
     assert all(folder.is_relative_to(tmp_path) for folder, _ in jit._folders())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 
+from minincep.io.errors import WeightError
 from minincep.io.hdf5 import datasets
 
 
@@ -18,7 +19,7 @@ def arrays(path: Path, file: h5py.File) -> dict[str, h5py.Dataset]:
     Raises
     ------
     WeightError
-        If a link leads elsewhere.
+        If a link leads elsewhere, or two arrays have one name.
     """
     everything = datasets(path, file)
     whole_model = any(name.startswith("model_weights/") for name in everything)
@@ -27,5 +28,8 @@ def arrays(path: Path, file: h5py.File) -> dict[str, h5py.Dataset]:
         if whole_model and not name.startswith("model_weights/"):
             continue  # state of the optimiser
         layer, _, kind = name.rpartition("/")
-        found[f"{layer.rpartition('/')[2]}/{kind.partition(':')[0]}"] = dataset
+        short = f"{layer.rpartition('/')[2]}/{kind.partition(':')[0]}"
+        if short in found:
+            raise WeightError(f"{path}: two arrays are called {short}, one of them {name}")
+        found[short] = dataset
     return found

@@ -1,0 +1,5 @@
+"""`python -m minincep` is `minincep`."""
+
+from minincep.cli import main
+
+main()

@@ -94,7 +94,7 @@ def pool2d_shape(
     if len(x) != 4:
         raise ShapeError(f"images must have the 4 axes (N, H, W, C), got shape {x}")
     for name, pair in [("kernel size", kernel), ("stride", stride)]:
-        if not isinstance(pair, tuple) or len(pair) != 2 or not all(_is_count(n) for n in pair):
+        if not _are_whole(pair, 2, least=1):
             raise ShapeError(f"{name} must be two whole numbers of at least 1, got {pair!r}")
     batch, height, width, channels = x
     sides = pad_sides((height, width), kernel, stride, padding)
@@ -115,11 +115,13 @@ def conv2d_shape(
     Raises
     ------
     ShapeError
-        If `x` is not (N, H, W, C), `filters` is not (KH, KW, C, OC) with the same C, or the
-        filter is larger than the padded image.
+        If `x` is not (N, H, W, C), `filters` is not (KH, KW, C, OC) with the same C and none of
+        them 0, or the filter is larger than the padded image.
     """
-    if len(filters) != 4:
-        raise ShapeError(f"filters must have the 4 axes (KH, KW, C, OC), got shape {filters}")
+    if len(filters) != 4 or 0 in filters:
+        raise ShapeError(
+            f"filters must have the 4 axes (KH, KW, C, OC), each of at least 1, got shape {filters}"
+        )
     kernel_height, kernel_width, channels, out_channels = filters
     window = pool2d_shape(x, (kernel_height, kernel_width), stride, padding)
     if window.channels != channels:
@@ -150,21 +152,26 @@ def pad_sides(
     at the bottom and right, as TensorFlow defines it; with stride 1 and odd kernels, the only case
     in the released networks, that is (k - 1) / 2 on each side.
     """
-    if padding == "valid":
+    if isinstance(padding, tuple) and _are_whole(padding, 4, least=0):
+        return padding
+    if isinstance(padding, str) and padding == "valid":
         return (0, 0, 0, 0)
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         sides: list[int] = []
         for length, window, step in zip(size, kernel, stride, strict=True):
             total = max((-(-length // step) - 1) * step + window - length, 0)
             sides += [total // 2, total - total // 2]
         return (sides[0], sides[1], sides[2], sides[3])
-    if isinstance(padding, tuple) and len(padding) == 4 and min(padding) >= 0:
-        return padding
     raise ShapeError(
-        f"padding must be 'same', 'valid' or four numbers of pixels (top, bottom, left, right), "
-        f"got {padding!r}"
+        "padding must be 'same', 'valid' or a tuple of four whole numbers of pixels (top, bottom, "
+        f"left, right), got {padding!r}"
     )
 
 
-def _is_count(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and number >= 1
+def _are_whole(numbers: object, count: int, *, least: int) -> bool:
+    """Whether this is a tuple of so many whole numbers, none smaller than `least`."""
+    return (
+        isinstance(numbers, tuple)
+        and len(numbers) == count
+        and all(isinstance(n, int) and not isinstance(n, bool) and n >= least for n in numbers)
+    )

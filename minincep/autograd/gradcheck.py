@@ -1,6 +1,7 @@
 """Check gradients against differences: do the derivatives that `backward` finds predict changes?"""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -31,7 +32,8 @@ def gradcheck(
     function
         From tensors to a tensor, the same at each call (fix the dropout mask).
     inputs
-        Its arguments, float64; those with `requires_grad` are checked.
+        Its arguments, float64; those with `requires_grad` are checked.  Their data and grad are
+        afterwards what they were.
     tolerance
         Largest relative error, |quotient - rate| / max(|quotient|, |rate|, typical rate).
     step
@@ -60,34 +62,46 @@ def gradcheck(
         )
     # Not the numbers of default_rng(seed), from which the inputs may have been drawn.
     random = np.random.default_rng((seed, 1602_07261))
-    result = function(*inputs)
-    weighting = random.standard_normal(result.shape)
-    for x in checked:
-        x.grad = None
-    result.backward(weighting)
-    gradients = [np.zeros(x.shape) if x.grad is None else x.grad for x in checked]
+    with _restored(checked):
+        result = function(*inputs)
+        weighting = random.standard_normal(result.shape)
+        for x in checked:
+            x.grad = None
+        result.backward(weighting)
+        gradients = [np.zeros(x.shape) if x.grad is None else x.grad for x in checked]
 
-    worst = 0.0
-    for index, x in enumerate(inputs):
-        if not x.requires_grad:
-            continue
-        gradient = gradients[[c is x for c in checked].index(True)]
-        original = x.data
-        for _ in range(directions):
-            direction = random.standard_normal(x.shape)
-            sums = []
-            for sign in (1, -1):
-                x.data = np.asarray(original + sign * step * direction)
-                sums.append(float(np.sum(weighting * function(*inputs).data)))
-            x.data = original
-            quotient = (sums[0] - sums[1]) / (2 * step)
-            rate = float(np.sum(gradient * direction))
-            typical = float(np.linalg.norm(gradient))  # of a random direction
-            error = abs(quotient - rate) / max(abs(quotient), abs(rate), typical, 1e-300)
-            worst = max(worst, error)
-            if not error <= tolerance:
-                raise GradientError(
-                    f"input {index} of shape {x.shape}: backward says {rate:.12g}, differences "
-                    f"say {quotient:.12g}, relative error {error:.2g} > {tolerance:.2g}"
-                )
+        worst = 0.0
+        for index, x in enumerate(inputs):
+            if not x.requires_grad:
+                continue
+            gradient = gradients[[c is x for c in checked].index(True)]
+            original = x.data
+            for _ in range(directions):
+                direction = random.standard_normal(x.shape)
+                sums = []
+                for sign in (1, -1):
+                    x.data = np.asarray(original + sign * step * direction)
+                    sums.append(float(np.sum(weighting * function(*inputs).data)))
+                x.data = original
+                quotient = (sums[0] - sums[1]) / (2 * step)
+                rate = float(np.sum(gradient * direction))
+                typical = float(np.linalg.norm(gradient))  # of a random direction
+                error = abs(quotient - rate) / max(abs(quotient), abs(rate), typical, 1e-300)
+                worst = max(worst, error)
+                if not error <= tolerance:
+                    raise GradientError(
+                        f"input {index} of shape {x.shape}: backward says {rate:.12g}, differences "
+                        f"say {quotient:.12g}, relative error {error:.2g} > {tolerance:.2g}"
+                    )
     return worst
+
+
+@contextlib.contextmanager
+def _restored(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """After the `with` block, data and grad of the tensors are what they were, error or not."""
+    before = [(x, x.data, x.grad) for x in tensors]
+    try:
+        yield
+    finally:
+        for x, data, grad in before:
+            x.data, x.grad = data, grad

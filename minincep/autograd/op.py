@@ -14,20 +14,31 @@ use, named where they arise.  `needs` says which gradients are wanted; the rule 
 others.  (vjp: vector-Jacobian product, the gradient of the result times the op's Jacobian.)
 
 The engine does the rest: it checks the types of numbers, records nodes, undoes broadcasting and
-adds gradients up.  Ops never do.
+adds gradients up.  Ops never do.  What it checks, it reads from the signature of the forward: an
+input may be None if it is annotated `Array | None`, a static argument annotated `float` must be a
+number.  Inputs are float32 or float64, all the same; one that is not is declared:
+
+    @op(labels=int)                              # whole numbers; bool: truth values
 """
 
 import contextlib
 import functools
+import inspect
+import numbers
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, overload
 
 import numpy as np
 
-from minincep.autograd.tensor import Node, Tensor
+from minincep.autograd.tensor import Node, Tensor, kind_of
 from minincep_kernels import Array
 from minincep_kernels.errors import DTypeError
+
+Forward = Callable[..., tuple[Array, Any]]
+
+WHOLE = {int: ("iu", "whole numbers"), bool: ("b", "truth values")}
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _layer: ContextVar[str] = ContextVar("layer", default="")
@@ -42,14 +53,17 @@ class Op:
     Raises
     ------
     DTypeError
-        If an input is no array, or the inputs mix float32 and float64.
+        If an input is not what the op takes, the inputs mix float32 and float64, or a static
+        argument that must be a number is none.
     """
 
     name: str
 
-    def __init__(self, forward: Callable[..., tuple[Array, Any]]) -> None:
+    def __init__(self, forward: Forward, whole: Mapping[str, type] | None = None) -> None:
         self.name = forward.__name__
         self._forward = forward
+        self._signature = inspect.signature(forward, eval_str=True)
+        self._whole = whole or {}
         self._vjp: Callable[..., tuple[Array | None, ...]] | None = None
         functools.update_wrapper(self, forward)
 
@@ -58,20 +72,19 @@ class Op:
         self._vjp = rule
 
     def __call__(self, *inputs: Tensor | Array | None, **static: Any) -> Tensor:
-        arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
         path = _layer.get()
         try:
-            self._check_dtypes(arrays)
+            inputs, static = self._checked(*inputs, **static)
+            arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
             result, residuals = self._forward(*arrays, **static)
         except (TypeError, ValueError) as error:
             if path:
                 error.add_note(f"in layer {path}")
             raise
-        tensors = tuple(x if isinstance(x, Tensor) else None for x in inputs)
         output = Tensor(np.asarray(result))  # a product of arrays without axes is a number
-        if _recording.get() and any(x is not None and x.requires_grad for x in tensors):
+        if _recording.get() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
             output.requires_grad = True
-            output.node = Node(self, tensors, static, residuals, path)
+            output.node = Node(self, inputs, static, residuals, path)
         return output
 
     def gradients(
@@ -82,28 +95,71 @@ class Op:
             raise RuntimeError(f"op {self.name} has no backward rule")
         return self._vjp(residuals, gy, needs, **static)
 
-    def _check_dtypes(self, arrays: list[Array | None]) -> None:
-        for x in arrays:
-            if x is not None and not isinstance(x, np.ndarray):
-                raise DTypeError(
-                    f"{self.name} takes tensors and arrays, got {type(x).__name__}: convert it "
-                    "with numpy.asarray(x, dtype=numpy.float32)"
-                )
-        # Whole numbers and truth values are labels and masks; the op that wants them checks them.
-        kinds = {str(x.dtype) for x in arrays if x is not None and x.dtype.kind not in "iub"}
-        if len(kinds) > 1 or not kinds <= {"float32", "float64"}:
+    def _checked(self, *inputs: Any, **static: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """All inputs and all static arguments, with defaults, each of a type that the op takes."""
+        try:
+            call = self._signature.bind(*inputs, **static)
+        except TypeError as error:
+            raise TypeError(f"{self.name}: {error}") from None
+        call.apply_defaults()
+        floats: dict[str, Any] = {}
+        for name, value in call.arguments.items():
+            parameter = self._signature.parameters[name]
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                if parameter.annotation is float:
+                    self._check_number(name, value)
+            elif parameter.kind is parameter.VAR_POSITIONAL:
+                floats |= {f"{name}[{index}]": x for index, x in enumerate(value)}
+            elif name in self._whole:
+                self._check_whole(name, value)
+            elif value is not None or NoneType not in get_args(parameter.annotation):
+                floats[name] = value
+        self._check_floats(floats)
+        return call.args, call.kwargs
+
+    def _check_floats(self, inputs: Mapping[str, Any]) -> None:
+        for name, x in inputs.items():
+            if not isinstance(x, Tensor | np.ndarray) or x.dtype not in (np.float32, np.float64):
+                wanted = "a Tensor or an array of float32 or float64"
+                raise self._mistake(name, x, wanted, "numpy.float32")
+        if len({x.dtype for x in inputs.values()}) > 1:
+            got = ", ".join(f"{name} {x.dtype}" for name, x in inputs.items())
             raise DTypeError(
-                f"{self.name}: all inputs must be float32 or all float64, got "
-                f"{' and '.join(sorted(kinds))}: convert them with astype"
+                f"{self.name}: all inputs must be float32 or all float64, got {got}: "
+                "convert them with astype"
             )
+
+    def _check_whole(self, name: str, x: object) -> None:
+        wanted = self._whole[name]
+        kinds, words = WHOLE[wanted]
+        if not isinstance(x, np.ndarray) or x.dtype.kind not in kinds:
+            raise self._mistake(name, x, f"an array of {words}", wanted.__name__)
+
+    def _check_number(self, name: str, x: object) -> None:
+        if not isinstance(x, numbers.Real) or isinstance(x, bool):
+            raise DTypeError(f"{self.name}: {name} must be a number, got {kind_of(x)}")
+
+    def _mistake(self, name: str, x: object, wanted: str, dtype: str) -> DTypeError:
+        advice = "" if x is None else f": convert it with numpy.asarray({name}, dtype={dtype})"
+        return DTypeError(f"{self.name}: {name} must be {wanted}, got {kind_of(x)}{advice}")
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
 
-def op(forward: Callable[..., tuple[Array, Any]]) -> Op:
-    """Decorator: (arrays, *, static) -> (result, residuals) becomes an op."""
-    return Op(forward)
+@overload
+def op(forward: Forward, /) -> Op: ...
+@overload
+def op(**whole: type) -> Callable[[Forward], Op]: ...
+def op(forward: Forward | None = None, /, **whole: type) -> Op | Callable[[Forward], Op]:
+    """Decorator: (arrays, *, static) -> (result, residuals) becomes an op.
+
+    Parameters
+    ----------
+    whole
+        The inputs that are not floats: `int` for whole numbers, `bool` for truth values.
+    """
+    return functools.partial(Op, whole=whole) if forward is None else Op(forward)
 
 
 @contextlib.contextmanager
@@ -124,8 +180,3 @@ def layer(path: str) -> Iterator[None]:
         yield
     finally:
         _layer.reset(token)
-
-
-def constant(values: float | Array, like: Tensor) -> Tensor:
-    """A number or an array as a tensor of the same dtype as another."""
-    return Tensor(np.asarray(values, like.dtype))

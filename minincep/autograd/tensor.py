@@ -1,7 +1,10 @@
 """`Tensor`: an array that remembers how it was made.  `Node`: one op on the tape.
 
-A forward pass leaves a tape: each result points to its node, each node to its inputs.  Read
-backwards, the tape gives gradients:
+A forward pass leaves a tape: each result points to its node, each node to the nodes that made its
+inputs, or to the leaves among them (tensors that no op made, such as weights).  The tensors in
+between are not on it: their arrays live only as long as a rule or the caller needs them.
+
+Read backwards, the tape gives gradients:
 
 1. Collect the nodes behind the result.  A node is made after its inputs, so sorting by number,
    largest first, visits every node after all those that use it.  (Following pointers without
@@ -16,7 +19,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -41,28 +44,34 @@ class Node:
 
     Attributes
     ----------
-    op, inputs, static
-        What was called, with what: tensors (None for what is absent or not a tensor), and
-        keyword arguments.
+    op, static
+        What was called, and its keyword arguments.
+    inputs
+        Where the gradient of each array input goes: to the node that made it, or to the tensor
+        itself where it is a leaf.  None if it wants no gradient.
+    shapes
+        Shapes of the inputs that want one, to undo broadcasting; () for the others.
     residuals
         The arrays that the backward rule uses, read-only while they are here.
     path
         Path of the layer that called, ``""`` outside of any.
     """
 
-    __slots__ = ("freed", "held", "inputs", "number", "op", "path", "residuals", "static")
+    __slots__ = ("freed", "held", "inputs", "number", "op", "path", "residuals", "shapes", "static")
 
     def __init__(
         self,
         op: Rule,
-        inputs: tuple["Tensor | None", ...],
+        inputs: Iterable[object],
         static: Mapping[str, Any],
         residuals: Any,
         path: str,
     ) -> None:
         self.number = next(_numbers)
         self.op = op
-        self.inputs = inputs
+        wanted = [x if isinstance(x, Tensor) and x.requires_grad else None for x in inputs]
+        self.inputs = tuple(None if x is None else x.node or x for x in wanted)
+        self.shapes = tuple(() if x is None else x.shape for x in wanted)
         self.static = static
         self.residuals = residuals
         self.path = path
@@ -74,7 +83,7 @@ class Node:
         for array in self.held:
             _release(array)
         self.held = []
-        self.inputs = ()
+        self.inputs = self.shapes = ()
         self.residuals = None
         self.freed = True
 
@@ -101,8 +110,14 @@ class Tensor:
     Notes
     -----
     While the tape holds an array for the backward pass, the array is read-only: changing it in
-    place would give wrong gradients, and raises instead.  Views of it that were taken before are
-    not covered.
+    place would give wrong gradients, and raises instead.  NumPy marks the array object, not the
+    memory, so two ways around it stay open, and give wrong gradients without a word: views of the
+    array that were taken before, and, if the array is itself a view, the array that it shows a
+    part of.  After ``x = Tensor(base[:2])``, change `base` only when the tape is gone, or make it
+    ``Tensor(base[:2].copy())``.
+
+    A copy (`copy.copy`, `copy.deepcopy`, `pickle`) is a leaf.  It requires a gradient if the
+    original is a leaf that does; the copy of what an op made is detached.
     """
 
     __slots__ = ("__weakref__", "data", "grad", "node", "requires_grad")
@@ -114,9 +129,8 @@ class Tensor:
 
     def __init__(self, data: Array, *, requires_grad: bool = False) -> None:
         if not isinstance(data, np.ndarray) or data.dtype not in (np.float32, np.float64):
-            got = f"{data.dtype} array" if isinstance(data, np.ndarray) else type(data).__name__
             raise DTypeError(
-                f"a Tensor takes a NumPy array of float32 or float64, got {got}: "
+                f"a Tensor takes a NumPy array of float32 or float64, got {kind_of(data)}: "
                 "convert it with numpy.asarray(x, dtype=numpy.float32)"
             )
         self.data = data
@@ -140,6 +154,12 @@ class Tensor:
         """The same array without its history."""
         return Tensor(self.data)
 
+    def __getstate__(self) -> tuple[Any, dict[str, Any]]:
+        """What is copied: everything but the tape."""
+        attributes, slots = cast("tuple[Any, dict[str, Any]]", super().__getstate__())
+        is_leaf = self.node is None
+        return attributes, {**slots, "node": None, "requires_grad": self.requires_grad and is_leaf}
+
     def __repr__(self) -> str:
         made_by = f", made by {self.node.op.name}" if self.node else ""
         return f"Tensor({self.dtype}, shape {self.shape}{made_by})"
@@ -160,7 +180,7 @@ class Tensor:
         ShapeError
             If `gradient` is missing or has another shape.
         DTypeError
-            If `gradient` has another type of number.
+            If `gradient` is no array, or has another type of number.
         RuntimeError
             If nothing here requires a gradient, or the tape has been used up before.
         """
@@ -171,47 +191,50 @@ class Tensor:
                     "reduce it to one number first, or pass backward(gradient)"
                 )
             gradient = np.ones(self.shape, self.dtype)
+        if not isinstance(gradient, np.ndarray) or gradient.dtype != self.dtype:
+            raise DTypeError(
+                f"gradient is a {kind_of(gradient)}, the tensor {self.dtype}: give a NumPy array, "
+                f"numpy.asarray(gradient, dtype=numpy.{self.dtype}), or the `data` of a Tensor"
+            )
         if gradient.shape != self.shape:
             raise ShapeError(f"gradient has shape {gradient.shape}, the tensor {self.shape}")
-        if gradient.dtype != self.dtype:
-            raise DTypeError(
-                f"gradient is {gradient.dtype}, the tensor {self.dtype}: convert it with astype"
-            )
         if not self.requires_grad:
             raise RuntimeError(
                 "backward from a tensor that requires no gradient: it was made under no_grad, "
                 "or from inputs none of which requires one"
             )
 
-        gradients: dict[int, Array] = {id(self): gradient}
-        waiting = _behind(self)
+        start = self.node or self
+        gradients: dict[int, Array] = {id(start): gradient}
+        waiting = _behind(start)
         while waiting:
-            tensor = waiting.pop()  # so that nothing keeps what has been read in memory
+            place = waiting.pop()  # so that nothing keeps what has been read in memory
             # NumPy makes numbers of the sums and products of arrays without axes.
-            arrived = np.asarray(gradients.pop(id(tensor)))
-            node = tensor.node
-            if node is None:
+            arrived = np.asarray(gradients.pop(id(place)))
+            if isinstance(place, Tensor):
                 # A copy: what arrived may be shared with another leaf, or belong to the caller.
-                total = arrived.copy() if tensor.grad is None else tensor.grad + arrived
-                tensor.grad = np.asarray(total)
+                total = arrived.copy() if place.grad is None else place.grad + arrived
+                place.grad = np.asarray(total)
                 continue
-            for source, share in zip(node.inputs, _shares(node, arrived), strict=True):
+            for source, shape, share in zip(
+                place.inputs, place.shapes, _shares(place, arrived), strict=True
+            ):
                 if source is None or share is None:
                     continue
-                share = unbroadcast(share, source.shape)
+                share = unbroadcast(share, shape)
                 key = id(source)
                 gradients[key] = gradients[key] + share if key in gradients else share
             if not retain_tape:
-                node.free()
+                place.free()
 
 
-def _behind(result: Tensor) -> list[Tensor]:
-    """All tensors behind the result that want a gradient, each before those made from it."""
-    found = {id(result): result}
-    unvisited = [result]
+def _behind(start: Node | Tensor) -> list[Node | Tensor]:
+    """All nodes and leaves behind one that want a gradient, each before those that use it."""
+    found = {id(start): start}
+    unvisited = [start]
     while unvisited:
-        node = unvisited.pop().node
-        if node is None:
+        node = unvisited.pop()
+        if isinstance(node, Tensor):
             continue
         if node.freed:
             raise RuntimeError(
@@ -220,16 +243,16 @@ def _behind(result: Tensor) -> list[Tensor]:
                 "read. Run the forward pass again, or keep it with backward(retain_tape=True)"
             )
         for source in node.inputs:
-            if source is not None and source.requires_grad and id(source) not in found:
+            if source is not None and id(source) not in found:
                 found[id(source)] = source
                 unvisited.append(source)
     # Leaves have no number.
-    return sorted(found.values(), key=lambda t: t.node.number if t.node else -1)
+    return sorted(found.values(), key=lambda place: getattr(place, "number", -1))
 
 
 def _shares(node: Node, gy: Array) -> tuple[Array | None, ...]:
     """Gradients of the inputs of a node, checked: a rule that forgets one is a mistake of ours."""
-    needs = tuple(source is not None and source.requires_grad for source in node.inputs)
+    needs = tuple(source is not None for source in node.inputs)
     try:
         shares = node.op.gradients(node.residuals, gy, needs, node.static)
     except Exception as error:
@@ -240,6 +263,13 @@ def _shares(node: Node, gy: Array) -> tuple[Array | None, ...]:
         if need and share is None:
             raise RuntimeError(f"the backward rule of {node.op.name} left out a gradient")
     return shares
+
+
+def kind_of(x: object) -> str:
+    """What something is, for messages: "int64 array", "list", "None"."""
+    if isinstance(x, np.ndarray):
+        return f"{x.dtype} array"
+    return "None" if x is None else type(x).__name__
 
 
 def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
@@ -277,6 +307,8 @@ def _hold(array: Array) -> bool:
 
 def _release(array: Array) -> None:
     with _lock:
+        if id(array) not in _held:  # the node is a copy, which held nothing
+            return
         _held[id(array)] -= 1
         if _held[id(array)] == 0:
             del _held[id(array)]

@@ -11,6 +11,9 @@ reference's own float32, and below `LIMIT`.
 
 import contextlib
 import json
+import math
+import operator
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +26,26 @@ from minincep.io import reference
 from minincep.io.errors import WeightError
 from minincep.io.hdf5 import open_file
 from minincep.models import Network
+from minincep.models.network import SMALLEST
 from minincep.models.registry import build_model
 from minincep_kernels import Array
+from minincep_kernels.errors import ConfigError
 
 FACTOR = 4.0
 LIMIT = 1e-4
+
+LARGEST = 4096  # pixels, and
+MOST_SAMPLES = 1_000_000  # of an end point: a damaged file must not make us allocate without end
+DAMAGE = (  # what h5py, JSON and the conversions below raise; ConfigError is a ValueError
+    KeyError,
+    TypeError,
+    ValueError,
+    IndexError,
+    AttributeError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True)
@@ -88,33 +106,38 @@ def read_cases(path: Path) -> list[Case]:
     Raises
     ------
     WeightError
-        If it is no reference file.
+        If it is no reference file, or damaged.
     """
     with _open(path) as file:
-        cases = []
-        for name, group in file["cases"].items():
-            samples = [
-                Sample(
-                    str(entry.attrs["name"]),
-                    tuple(int(n) for n in entry.attrs["shape"]),
-                    entry["index"][()],
-                    entry["values"][()],
-                    float(entry.attrs["std"]),
-                    float(entry.attrs["float32_error"]),
-                )
-                for _, entry in sorted(group["endpoints"].items())
-            ]
-            cases.append(
-                Case(
-                    name,
-                    str(group.attrs["witness"]),
-                    int(group.attrs["height"]),
-                    int(group.attrs["width"]),
-                    int(group.attrs["image_seed"]),
-                    samples,
-                )
-            )
+        cases = [_case(name, group) for name, group in file["cases"].items()]
+        if not cases:
+            raise ValueError("no cases")
         return cases
+
+
+def _case(name: str, group: h5py.Group) -> Case:
+    height, width, seed = (
+        operator.index(group.attrs[key]) for key in ("height", "width", "image_seed")
+    )
+    if not (SMALLEST <= min(height, width) <= max(height, width) <= LARGEST and 0 <= seed < 2**32):
+        raise ValueError(f"picture {seed} of {height} x {width}")
+    samples = [_sample(entry) for _, entry in sorted(group["endpoints"].items())]
+    return Case(name, str(group.attrs["witness"]), height, width, seed, samples)
+
+
+def _sample(entry: h5py.Group) -> Sample:
+    name = str(entry.attrs["name"])
+    shape = tuple(operator.index(length) for length in entry.attrs["shape"])
+    index, values = entry["index"], entry["values"]
+    if index.shape != (index.size,) or values.shape != index.shape or index.size > MOST_SAMPLES:
+        raise ValueError(f"{name!r}: {index.shape} positions, {values.shape} values")
+    index, values = index[()].astype(np.int64), values[()].astype(np.float64)
+    deviation, float32_error = (float(entry.attrs[key]) for key in ("std", "float32_error"))
+    if not (index.size and index.min() >= 0 and index.max() < math.prod(shape)):
+        raise ValueError(f"{name!r}: no positions, or some outside of {shape}")
+    if not (np.isfinite(values).all() and 0 < deviation < np.inf and 0 <= float32_error < np.inf):
+        raise ValueError(f"{name!r}: numbers that are not finite, or negative")
+    return Sample(name, shape, index, values, deviation, float32_error)
 
 
 def reference_network(path: Path) -> Network:
@@ -123,7 +146,7 @@ def reference_network(path: Path) -> Network:
     Raises
     ------
     WeightError
-        If it is no reference file, or lacks statistics.
+        If it is no reference file, or damaged, or lacks statistics.
     """
     with _open(path) as file:
         network = build_model(str(file.attrs["architecture"]), **json.loads(file.attrs["config"]))
@@ -132,7 +155,7 @@ def reference_network(path: Path) -> Network:
             if name.endswith(("/running_mean", "/running_var")):
                 stored = file.get(f"statistics/{name}")
                 if not isinstance(stored, h5py.Dataset) or stored.shape != array.shape:
-                    raise WeightError(f"{path}: no statistics of shape {array.shape} for {name}")
+                    raise ValueError(f"no statistics of shape {array.shape} for {name}")
                 arrays[name] = stored[()].astype(np.float32)
             else:
                 arrays[name] = reference.draw(name, array.shape)
@@ -141,11 +164,34 @@ def reference_network(path: Path) -> Network:
 
 
 def verify(network: Network, case: Case) -> list[Row]:
-    """Run a network on the picture of a case, and compare all end points of it."""
+    """Run a network on the picture of a case, and compare all end points of it.
+
+    Raises
+    ------
+    WeightError
+        If the end points of the case are not those of the network, each once.  Only the auxiliary
+        head may be missing: it does not fit every picture, and not every witness has one.
+    ConfigError
+        If the network is in training mode.
+    """
+    if any(module.training for _, module in network.modules()):
+        raise ConfigError("verify compares networks in inference mode: call network.eval() first")
+    names = Counter(sample.endpoint for sample in case.samples)
+    known = network.endpoint_names()
+    wrong = {
+        "missing": [name for name in known if name not in names and name != "AuxLogits"],
+        "unknown": [name for name in names if name not in known],
+        "twice": [name for name in names if names[name] > 1],
+    }
+    if any(wrong.values()):
+        report = "; ".join(
+            f"{kind} {', '.join(map(repr, found))}" for kind, found in wrong.items() if found
+        )
+        raise WeightError(f"case {case.name!r} has not the end points of the network; {report}")
     picture = reference.picture(case.height, case.width, case.image_seed)
     x = Tensor(reference.scaled(picture[None]).astype(_dtype(network)))
     with no_grad():
-        found = network.run_endpoints(x, [sample.endpoint for sample in case.samples])
+        found = network.run_endpoints(x, names)
     return [
         Row(s.endpoint, _error(found[s.endpoint].data, s), s.float32_error) for s in case.samples
     ]
@@ -170,9 +216,14 @@ def _dtype(network: Network) -> np.dtype[np.floating]:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
     with open_file(path) as file:
-        if file.attrs.get("format") != "minincep-reference":
-            raise WeightError(
-                f"{path}: not a reference file of minincep; tests/data has them, and "
-                "tools/reference/make.py makes them"
-            )
-        yield file
+        try:
+            if str(file.attrs.get("format")) != "minincep-reference":
+                raise WeightError(
+                    f"{path}: not a reference file of minincep; tests/data has them, and "
+                    "tools/reference/make.py makes them"
+                )
+            yield file
+        except WeightError:
+            raise
+        except DAMAGE as error:
+            raise WeightError(f"{path}: damaged reference file ({error})") from None

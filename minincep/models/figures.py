@@ -5,7 +5,19 @@ residual connections on learning", arXiv:1602.07261.  Where the figures and the 
 (TF-slim, facenet) differ, the released code is followed.
 """
 
-from minincep.nn.combinators import Branch, Definition, concat, conv, max_pool
+from minincep.nn.combinators import (
+    Branch,
+    Definition,
+    concat,
+    conv,
+    dense,
+    dropout,
+    flatten,
+    global_avg_pool,
+    max_pool,
+    side,
+    softmax,
+)
 
 
 def inception_resnet_stem() -> Branch:
@@ -31,3 +43,14 @@ def reduction_a(k: int, l: int, m: int, n: int) -> Definition:  # noqa: E741  (t
         ],
         [max_pool(3, stride=2)],
     )
+
+
+def classifier(num_classes: int, dropout_rate: float) -> Branch:
+    """The end of figures 9 and 15: the last map -> logits, with probabilities beside."""
+    return [
+        global_avg_pool(),
+        dropout(dropout_rate),
+        flatten("PreLogitsFlatten"),
+        dense("Logits", num_classes),
+        side("Predictions", softmax("")),
+    ]

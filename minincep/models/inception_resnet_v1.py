@@ -6,7 +6,7 @@ scaling.  The printed network, `inception_resnet_v1_paper`, has five blocks and 
 the others.
 """
 
-from minincep.models.figures import inception_resnet_stem, reduction_a
+from minincep.models.figures import classifier, inception_resnet_stem, reduction_a
 from minincep.nn.combinators import (
     Branch,
     Definition,
@@ -136,9 +136,5 @@ def inception_resnet_v1_paper(
     """As printed, figure 15: images (N, H, W, 3) -> logits (N, classes)."""
     return [
         *body(blocks),
-        global_avg_pool(),
-        dropout(dropout_rate),
-        flatten("PreLogitsFlatten"),
-        dense("Logits", num_classes),
-        side("Predictions", softmax("")),
+        *classifier(num_classes, dropout_rate),
     ]

@@ -8,7 +8,7 @@ its concatenations really give (1152 and 2144, where the figures print 1154 and 
 """
 
 from minincep.models import inception_v4
-from minincep.models.figures import inception_resnet_stem, reduction_a
+from minincep.models.figures import classifier, inception_resnet_stem, reduction_a
 from minincep.nn.combinators import (
     Branch,
     Definition,
@@ -16,15 +16,12 @@ from minincep.nn.combinators import (
     concat,
     conv,
     dense,
-    dropout,
     flatten,
-    global_avg_pool,
     max_pool,
     named,
     repeat,
     residual,
     side,
-    softmax,
 )
 
 
@@ -82,7 +79,10 @@ def reduction_b() -> Definition:
 
 
 def auxiliary_head(num_classes: int) -> Definition:
-    """A second classifier half-way, for training; fits pictures of 299 to 346 pixels only."""
+    """A second classifier half-way, for training; fits pictures of 299 to 346 pixels only.
+
+    It runs only when its end point is wanted, in training too; see `Network.run_endpoints`.
+    """
     return side(
         "AuxLogits",
         avg_pool(5, stride=3, padding="valid"),
@@ -121,11 +121,7 @@ def inception_resnet_v2(
         repeat("Repeat_2", named("block8", block8()), blocks[2]),
         named("Block8", block8(scale=1.0, relu=False)),
         conv("7b_1x1", 1536),
-        global_avg_pool(),
-        dropout(dropout_rate),
-        flatten("PreLogitsFlatten"),
-        dense("Logits", num_classes),
-        side("Predictions", softmax("")),
+        *classifier(num_classes, dropout_rate),
     ]
 
 
@@ -146,9 +142,5 @@ def inception_resnet_v2_paper(
         repeat("Repeat_1", named("block17", block17()), blocks[1]),
         named("Mixed_7a", reduction_b()),
         repeat("Repeat_2", named("block8", block8()), blocks[2]),
-        global_avg_pool(),
-        dropout(dropout_rate),
-        flatten("PreLogitsFlatten"),
-        dense("Logits", num_classes),
-        side("Predictions", softmax("")),
+        *classifier(num_classes, dropout_rate),
     ]

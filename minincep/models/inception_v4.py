@@ -4,7 +4,7 @@ Where the released weights differ from the printed figures: figure 5's middle br
 7x1 and its long branch 7x1, 1x7, 7x1, 1x7; the 192 filters at the end of figure 3 have stride 2.
 """
 
-from minincep.models.figures import reduction_a
+from minincep.models.figures import classifier, reduction_a
 from minincep.nn.combinators import (
     Branch,
     Definition,
@@ -12,14 +12,11 @@ from minincep.nn.combinators import (
     concat,
     conv,
     dense,
-    dropout,
     flatten,
     fork,
-    global_avg_pool,
     max_pool,
     named,
     side,
-    softmax,
 )
 
 
@@ -118,6 +115,8 @@ def auxiliary_head(num_classes: int) -> Definition:
 
     Its 5 x 5 convolution covers the whole map that the pooling leaves, so it fits pictures of 299
     to 346 pixels and no others.
+
+    It runs only when its end point is wanted, in training too; see `Network.run_endpoints`.
     """
     return side(
         "AuxLogits",
@@ -157,9 +156,5 @@ def inception_v4(
         *([auxiliary_head(num_classes)] if aux_logits else []),
         named("Mixed_7a", reduction_b()),
         *numbered("Mixed_7", inception_c(), blocks[2]),
-        global_avg_pool(),
-        dropout(dropout_rate),
-        flatten("PreLogitsFlatten"),
-        dense("Logits", num_classes),
-        side("Predictions", softmax("")),
+        *classifier(num_classes, dropout_rate),
     ]

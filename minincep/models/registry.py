@@ -110,11 +110,17 @@ def create_model(name: str, *, seed: int = 0, **config: Any) -> Network:
     name
         One of `list_models()`.
     seed
-        Seed of the weights: each array is drawn from (seed, its path).
+        Seed of the weights, each array drawn from (seed, its path), and of dropout.
     **config
         ``num_classes``, ``aux_logits`` (v4, v2), ``embedding_size`` (v1), ``dropout_rate``,
         ``blocks`` (numbers of repeated blocks), ``width`` (factor of all channels),
         ``batch_norm_gamma``, ``batch_norm_decay``.
+
+        ``aux_logits`` adds the auxiliary head; calling the network does not run it, in training
+        neither.  Two lines in the training loop do, see `Network.run_endpoints`:
+
+            out = net.run_endpoints(x, ["Logits", "AuxLogits"])
+            loss = ops.add(ce(out["Logits"], y), ops.scale(ce(out["AuxLogits"], y), factor=0.4))
 
     Raises
     ------

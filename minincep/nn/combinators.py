@@ -1,4 +1,4 @@
-"""The words in which the networks are written: `conv`, `chain`, `concat`, `residual`, ...
+"""The words in which the networks are written: `conv`, `concat`, `residual`, ...
 
 Each gives a `Definition`: a layer that is not built yet.  Given the number of incoming channels, a
 definition builds its layer; the layer says how many channels come out, and that number goes to the
@@ -185,11 +185,6 @@ class Chain(Module):
         for part in self.parts:
             x = part(x)
         return x
-
-
-def chain(*parts: Definition) -> Definition:
-    """One after the other."""
-    return Definition("", lambda channels, settings: Chain(parts, channels, settings))
 
 
 class Concat(Module):

@@ -191,7 +191,8 @@ class Dropout(Module):
     Attributes
     ----------
     generator
-        Draws the mask.  Set it to `numpy.random.default_rng(seed)` to repeat a run.
+        Draws the mask; seeded by `init.initialise`.  Set it to `numpy.random.default_rng(seed)` to
+        repeat a run.
     """
 
     rate: float

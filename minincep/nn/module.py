@@ -112,14 +112,6 @@ class Module:
             if isinstance(value := getattr(module, name), Parameter)
         }
 
-    def assign(self, path: str, array: Array) -> None:
-        """Put an array in the place of the one at `path`; it is not copied."""
-        for full, module, name in self.slots():
-            if full == path:
-                _put(module, name, array)
-                return
-        raise KeyError(path)
-
     def assign_all(self, arrays: dict[str, Array]) -> None:
         """Put arrays in the place of those at their paths; all others stay."""
         for path, module, name in self.slots():

@@ -89,6 +89,36 @@ def test_inputs_come_back_unchanged() -> None:
     np.testing.assert_array_equal(x.data, kept)
 
 
+@pytest.mark.parametrize("before", [None, np.arange(3.0)], ids=["none", "some"])
+def test_gradients_come_back_unchanged(before: Array | None) -> None:
+    x = draw(3)
+    x.grad = before
+    gradcheck(cube(lambda g: g), [x])
+    assert x.grad is before
+
+
+@pytest.mark.parametrize("call", [1, 2, 4])
+def test_inputs_come_back_after_an_error(call: int) -> None:
+    """An error in the forward pass, in a step along a direction, and in another."""
+    calls = 0
+
+    def failing(x: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise ZeroDivisionError
+        return ops.scale(x, factor=2.0)
+
+    x = draw(3)
+    data, x.grad = x.data, np.arange(3.0)
+    grad = x.grad
+    with pytest.raises(ZeroDivisionError):
+        gradcheck(failing, [x])
+    assert x.data is data
+    assert x.grad is grad
+    assert gradcheck(cube(lambda g: g), [x]) < 1e-6
+
+
 def test_inputs_drawn_with_the_same_seed_are_no_weighting() -> None:
     """A weighting equal to the input would hide every gradient of a function of its length."""
     drawn = np.random.default_rng(3).standard_normal((4, 5))

@@ -1,4 +1,4 @@
-"""Every op on every sample of `tests/samples.py`: one test for each thing that holds for all."""
+"""Every op on every sample, right and wrong: one test for each thing that holds for all."""
 
 from typing import Any
 
@@ -8,7 +8,8 @@ import pytest
 from minincep.autograd import Op, Tensor, gradcheck, ops
 from minincep_kernels import Array
 from tests import oracle
-from tests.samples import ERRORS, SAMPLES, ErrorSample, Sample
+from tests.error_samples import ERRORS, ErrorSample
+from tests.samples import SAMPLES, Sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -1,15 +1,20 @@
 """The tape: order, accumulation, freeing, what it holds, and what it says when misused."""
 
+import copy
 import gc
+import pickle
 import re
+import tracemalloc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from minincep.autograd import Tensor, no_grad, op, ops
-from minincep.autograd.op import constant, layer
+from minincep.autograd.op import layer
+from minincep.nn.module import Parameter
 from minincep_kernels import Array
 from minincep_kernels.errors import DTypeError, ShapeError
 
@@ -160,10 +165,6 @@ def test_nothing_is_recorded_without_need() -> None:
     assert ops.relu(leaf([1.0]).detach()).node is None
 
 
-def test_constant_has_the_type_of_the_other() -> None:
-    assert constant(0.5, leaf([1.0], np.float32)).dtype == np.float32
-
-
 # The life of the tape.
 
 
@@ -197,13 +198,93 @@ def test_retain_tape() -> None:
 
 def test_backward_lets_go_of_the_arrays() -> None:
     inner = ops.relu(leaf([1.0]))
-    alive = weakref.ref(inner)
+    alive = weakref.ref(inner.data)  # the residual of relu
     y = ops.scale(inner, factor=2.0)
     del inner
     assert alive() is not None
     y.backward()
     gc.collect()
     assert alive() is None
+
+
+def test_only_residuals_stay_in_memory() -> None:
+    x = leaf(np.ones(1 << 17))
+    tracemalloc.start()
+    try:
+        y = x
+        for _ in range(20):
+            y = ops.scale(y, factor=1.5)  # whose rule needs no array
+        used = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert used < 1.5 * x.data.nbytes
+    y.backward(np.ones(y.shape))
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad, 1.5**20)
+
+
+def test_shares_that_nobody_wants_are_dropped() -> None:
+    x, fixed = leaf([3.0]), Tensor(np.array([2.0]))
+    y = ops.add(ops.multiply(x, fixed), fixed)  # the rule of add gives a share to both
+    assert y.node is not None
+    assert y.node.inputs[1] is None
+    y.backward()
+    assert (gradient(x), fixed.grad) == ([2.0], None)
+
+
+def test_backward_from_the_middle_of_a_chain() -> None:
+    x = leaf([3.0])
+    inner = ops.multiply(x, x)
+    y = ops.scale(inner, factor=2.0)
+    inner.backward(retain_tape=True)
+    y.backward()
+    assert gradient(x) == [6.0 + 12.0]
+
+
+# Copies.
+
+
+COPIES: list[Callable[[Any], Any]] = [
+    copy.copy,
+    copy.deepcopy,
+    lambda x: pickle.loads(pickle.dumps(x)),
+]
+
+
+@pytest.mark.parametrize("make", COPIES, ids=["copy", "deepcopy", "pickle"])
+def test_a_copy_has_no_tape(make: Callable[[Tensor], Tensor]) -> None:
+    x = leaf([3.0])
+    y = ops.multiply(x, x)
+    other = make(y)
+    assert (other.node, other.requires_grad, other.grad) == (None, False, None)
+    assert other.data.tolist() == [9.0]
+    del other
+    gc.collect()
+    assert not x.data.flags.writeable
+    y.backward()
+    assert x.data.flags.writeable
+    assert gradient(x) == [6.0]
+
+
+@pytest.mark.parametrize("make", COPIES, ids=["copy", "deepcopy", "pickle"])
+def test_a_copy_of_a_leaf_is_a_leaf(make: Callable[[Tensor], Tensor]) -> None:
+    weight = Parameter(np.array([3.0]))
+    tape = ops.multiply(weight, weight)
+    tape.backward(retain_tape=True)
+    other = make(weight)
+    assert type(other) is Parameter
+    assert other.requires_grad
+    assert gradient(other) == [6.0]
+    assert not make(weight.detach()).requires_grad
+
+
+def test_a_copy_of_a_node_gives_nothing_back() -> None:
+    x = leaf([3.0])
+    y = ops.multiply(x, x)
+    other = copy.deepcopy(y.node)
+    del other  # an error in __del__ is a warning, and warnings are errors
+    gc.collect()
+    assert not x.data.flags.writeable
 
 
 # Arrays that the tape holds.
@@ -284,8 +365,30 @@ def test_what_is_no_tensor(data: Any, got: str) -> None:
 
 
 def test_mixed_types() -> None:
-    with pytest.raises(DTypeError, match=r"add: .* got float32 and float64: convert them"):
+    with pytest.raises(DTypeError, match=r"add: .* got a float64, b float32: convert them"):
         ops.add(leaf([1.0]), leaf([1.0], np.float32))
+
+
+def test_inputs_may_be_given_by_name() -> None:
+    x, filters, bias = leaf(np.ones((1, 1, 1, 1))), leaf(np.ones((1, 1, 1, 2))), leaf([1.0, 2.0])
+    y = ops.conv2d(x, filters, bias=bias)
+    assert y.data.tolist() == [[[[2.0, 3.0]]]]
+    y.backward(np.ones(y.shape))
+    assert gradient(bias) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "static", "message"),
+    [
+        ((), {}, "^scale: missing a required argument: 'x'"),
+        ((np.ones(1), np.ones(1)), {"factor": 2.0}, "^scale: too many positional arguments"),
+        ((np.ones(1),), {}, "^scale: missing a required argument: 'factor'"),
+        ((np.ones(1),), {"factors": 2.0}, "^scale: .*'fact"),
+    ],
+)
+def test_calls_that_do_not_fit(inputs: Any, static: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        ops.scale(*inputs, **static)
 
 
 def test_backward_needs_a_gradient_where_there_is_no_single_number() -> None:
@@ -298,8 +401,23 @@ def test_backward_with_a_gradient_that_does_not_fit() -> None:
     y = ops.relu(leaf([1.0, 2.0], np.float32))
     with pytest.raises(ShapeError, match=r"gradient has shape \(1,\), the tensor \(2,\)"):
         y.backward(np.ones(1, np.float32))
-    with pytest.raises(DTypeError, match="gradient is float64, the tensor float32"):
-        y.backward(np.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("given", "got"),
+    [
+        (np.ones(2), "float64 array"),
+        (np.ones(2, int), "int64 array"),
+        ([1, 1], "list"),
+        (1.0, "float"),
+        (Tensor(np.ones(2, np.float32)), "Tensor"),
+    ],
+)
+def test_backward_with_what_is_no_gradient(given: Any, got: str) -> None:
+    y = ops.relu(leaf([1.0, 2.0], np.float32))
+    message = f"gradient is a {got}, the tensor float32: give a NumPy array"
+    with pytest.raises(DTypeError, match=message):
+        y.backward(given)
 
 
 def test_backward_from_what_requires_no_gradient() -> None:
@@ -363,8 +481,8 @@ def test_backward_lets_go_of_what_it_has_read() -> None:
 
     x = Tensor(np.ones(3), requires_grad=True)
     middle = ops.scale(watch(x), factor=2.0)
-    later = weakref.ref(middle)
-    loss = ops.mean(ops.scale(middle, factor=3.0))
+    later = weakref.ref(middle.data)
+    loss = ops.mean(ops.multiply(middle, middle))  # which keeps middle as its residuals
     del middle
     assert later() is not None
     loss.backward()

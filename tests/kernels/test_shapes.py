@@ -3,6 +3,7 @@
 import itertools
 import re
 
+import numpy as np
 import pytest
 
 from minincep_kernels.errors import ShapeError
@@ -81,16 +82,30 @@ X, FILTERS = (1, 8, 9, 4), (3, 3, 4, 6)
     ("x", "filters", "padding", "message"),
     [
         ((8, 9, 4), FILTERS, "same", "images must have the 4 axes (N, H, W, C), got shape (8, 9"),
-        (X, (3, 3, 4), "same", "filters must have the 4 axes (KH, KW, C, OC), got shape (3, 3, 4)"),
+        (
+            X,
+            (3, 3, 4),
+            "same",
+            "filters must have the 4 axes (KH, KW, C, OC), each of at least 1, got shape (3, 3, 4)",
+        ),
         (X, (3, 3, 5, 6), "same", "images (1, 8, 9, 4) have 4 channels, filters (3, 3, 5, 6) take"),
         ((1, 4, 8, 9), FILTERS, "same", "looks like (N, C, H, W), transpose it to channels last"),
         (X, (9, 3, 4, 6), "valid", "a 9 x 3 window does not fit into an image of 8 x 9 pixels"),
         (X, (3, 12, 4, 6), (0, 0, 1, 1), "with padding (0, 0, 1, 1): give a larger image"),
         ((1, 0, 9, 4), FILTERS, "valid", "does not fit into an image of 0 x 9"),
-        (X, FILTERS, "full", "padding must be 'same', 'valid' or four numbers"),
+        (X, FILTERS, "full", "padding must be 'same', 'valid' or a tuple of four whole numbers"),
         (X, FILTERS, (1, 1), "(top, bottom, left, right), got (1, 1)"),
         (X, FILTERS, (0, 0, 0, -1), "got (0, 0, 0, -1)"),
         (X, FILTERS, 1, "got 1"),
+        (X, FILTERS, None, "got None"),
+        (X, FILTERS, [1, 1, 1, 1], "got [1, 1, 1, 1]"),
+        (X, FILTERS, np.ones(4, int), "got array([1, 1, 1, 1])"),
+        (X, FILTERS, (1.0, 1.0, 1.0, 1.0), "got (1.0, 1.0, 1.0, 1.0)"),
+        (X, FILTERS, ("1", "1", "1", "1"), "got ('1', '1', '1', '1')"),
+        (X, FILTERS, (True, True, True, True), "got (True, True, True, True)"),
+        (X, (0, 3, 4, 6), "same", "each of at least 1, got shape (0, 3, 4, 6)"),
+        ((1, 8, 9, 0), (3, 3, 0, 6), "same", "each of at least 1, got shape (3, 3, 0, 6)"),
+        (X, (3, 3, 4, 0), "same", "each of at least 1, got shape (3, 3, 4, 0)"),
     ],
 )
 def test_mistakes(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minincep.autograd import Tensor
+from minincep.autograd import Tensor, ops
 from minincep.models import create_model, list_models
 from minincep.models.registry import ARCHITECTURES, build_model
 from minincep.nn.module import endpoints
@@ -165,6 +165,19 @@ def test_the_seed_decides_the_weights() -> None:
     assert not np.array_equal(first["logits/weight"], other["logits/weight"])
 
 
+def test_the_seed_decides_what_is_dropped() -> None:
+    """In training on one picture again and again, with weights that are the same."""
+
+    def embedding(seed: int) -> list[float]:
+        network = create_model("inception_v4", seed=seed, num_classes=2, **SMALL)
+        network.assign_all(create_model("inception_v4", num_classes=2, **SMALL).arrays())
+        out = network.train().run_endpoints(pictures(2, 75, 75, 3), ["PreLogitsFlatten"])
+        kept: list[float] = (out["PreLogitsFlatten"].data != 0).ravel().tolist()
+        return kept
+
+    assert embedding(1) == embedding(1) != embedding(2)
+
+
 # End points.
 
 
@@ -217,6 +230,17 @@ def test_the_auxiliary_head_does_not_run_unasked(name: str) -> None:
     """A picture that it does not fit is no trouble then, in training neither."""
     network = create_model(name, num_classes=4, aux_logits=True, **SMALL)
     assert network.train()(pictures(2, 107, 139, 3)).shape == (2, 4)
+
+
+@pytest.mark.parametrize("name", WITH_AUXILIARY_HEAD)
+def test_the_auxiliary_head_is_trained_as_its_docstring_says(name: str) -> None:
+    network = create_model(name, num_classes=4, aux_logits=True, **SMALL).train()
+    x, labels, ce = pictures(2, 299, 299, 3), np.array([0, 3]), ops.softmax_cross_entropy
+    out = network.run_endpoints(x, ["Logits", "AuxLogits"])
+    loss = ops.add(ce(out["Logits"], labels), ops.scale(ce(out["AuxLogits"], labels), factor=0.4))
+    loss.backward()
+    for parameter in network.parameters().values():
+        assert parameter.grad is not None
 
 
 @pytest.mark.parametrize(

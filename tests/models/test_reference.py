@@ -17,6 +17,7 @@ from minincep.nn.combinators import Concat, Residual
 from minincep.nn.layers import BatchNorm, Conv2d
 from minincep.nn.module import Module, Parameter
 from minincep_kernels import Array, pool
+from minincep_kernels.machine import get_num_threads, num_threads
 from minincep_kernels.shapes import Pool2dShape
 from tests.models.blocks import find
 
@@ -55,6 +56,14 @@ def test_agrees_at_every_end_point(
 ) -> None:
     rows = verify(networks(name), CASES[name, case])
     assert [row.endpoint for row in rows] == [s.endpoint for s in CASES[name, case].samples]
+    assert first_failure(rows) is None
+
+
+def test_agrees_on_two_threads(networks: Callable[[str], Network]) -> None:
+    name, case = "inception_resnet_v1", "facenet_pytorch_160x160"
+    with num_threads(2):
+        assert get_num_threads() == 2
+        rows = verify(networks(name), CASES[name, case])
     assert first_failure(rows) is None
 
 
@@ -173,22 +182,32 @@ FAULTS: dict[str, list[tuple[str, Fault, str]]] = {
 }
 
 
+KERAS = CASES["inception_resnet_v2", "keras_299x299"]
+PLANTED = [
+    (name, smallest_case(name), fault) for name, faults in FAULTS.items() for fault in faults
+] + [
+    ("inception_resnet_v2", KERAS, fault)
+    for fault in FAULTS["inception_resnet_v2"]
+    if fault[0] in ("eps", "order-stem")
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "fault", "endpoint"),
+    ("name", "case", "fault", "endpoint"),
     [
-        pytest.param(name, fault, endpoint, id=f"{name}-{label}")
-        for name, faults in FAULTS.items()
-        for label, fault, endpoint in faults
+        pytest.param(name, case, fault, endpoint, id=f"{name}-{case.name}-{label}")
+        for name, case, (label, fault, endpoint) in PLANTED
     ],
 )
 def test_a_fault_is_seen_and_placed(
     name: str,
+    case: Case,
     fault: Fault,
     endpoint: str,
     networks: Callable[[str], Network],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fault(networks(name), monkeypatch)
-    failure = first_failure(verify(networks(name), smallest_case(name)))
+    failure = first_failure(verify(networks(name), case))
     assert failure is not None
     assert failure.endpoint == endpoint

@@ -12,7 +12,6 @@ from minincep.nn.combinators import (
     Settings,
     avg_pool,
     bottleneck,
-    chain,
     concat,
     conv,
     dense,
@@ -75,7 +74,7 @@ def test_two_parts_of_one_name_are_refused(second: Definition) -> None:
 
 
 def test_two_arrays_of_one_name_are_refused() -> None:
-    module = Chain([chain(conv("1x1", 4)), chain(conv("1x1", 4))], 3, Settings())
+    module = Chain([fork(conv("1x1", 4)), fork(conv("1x1", 4))], 3, Settings())
     with pytest.raises(ValueError, match="two arrays are called 'conv2d_1x1/weight'"):
         module.arrays()
 
@@ -84,7 +83,8 @@ def test_names_of_the_combinators() -> None:
     """Only branches and named parts add a level."""
     module = built(
         named("Mixed", concat([conv("a_1x1", 4)], [max_pool(1, stride=1), conv("b_1x1", 4)])),
-        chain(conv("c_1x1", 4), fork(conv("d_1x3", 4), conv("e_3x1", 4))),
+        conv("c_1x1", 4),
+        fork(conv("d_1x3", 4), conv("e_3x1", 4)),
         repeat("Repeat_1", named("block17", residual([conv("1x1", 4)], scale=0.1)), 2),
     )
     assert weights(module) == [
@@ -172,7 +172,7 @@ def residual_by_hand(module: Module, x: Array, scale: float) -> Array:
 @pytest.mark.parametrize("relu", [True, False])
 def test_residual(relu: bool) -> None:
     module = built(residual([conv("1x1", 4)], scale=0.17, relu=relu))
-    module.assign("conv2d_1x1/bias", np.array([1, -2, 3], np.float32))
+    module.assign_all({"conv2d_1x1/bias": np.array([1, -2, 3], np.float32)})
     x = noise(2, 5, 6, 3)
     expected = residual_by_hand(module, x.data, 0.17)
     assert expected.min() < 0

@@ -5,8 +5,19 @@ import math
 import numpy as np
 import pytest
 
-from minincep.nn.combinators import Branch, Chain, Settings, conv, dense, global_avg_pool
+from minincep.nn.combinators import (
+    Branch,
+    Chain,
+    Settings,
+    conv,
+    dense,
+    dropout,
+    global_avg_pool,
+    named,
+)
 from minincep.nn.init import initialise
+from minincep.nn.layers import Dropout
+from minincep.nn.module import Module
 from minincep_kernels import Array
 
 
@@ -65,3 +76,18 @@ def test_only_some_are_drawn() -> None:
     initialise(module, 1, only=frozenset({"logits/weight"}))
     after = module.arrays()
     assert [path for path in after if after[path] is not before[path]] == ["logits/weight"]
+
+
+def test_seed_and_path_decide_what_is_dropped() -> None:
+    def masks(seed: int) -> list[list[float]]:
+        module = Chain([named("A", dropout(0.5)), named("B", dropout(0.5))], 3, Settings())
+        initialise(module, seed)
+        return [part.generator.random(4).tolist() for part in dropouts(module)]
+
+    drawn = [*masks(0), *masks(1)]
+    assert all(drawn.count(mask) == 1 for mask in drawn)
+    assert masks(1) == drawn[2:]
+
+
+def dropouts(module: Module) -> list[Dropout]:
+    return [part for _, part in module.modules() if isinstance(part, Dropout)]

@@ -73,11 +73,11 @@ def batch_norm(channels: int, **options: Any) -> BatchNorm:
 @pytest.mark.parametrize("gamma", [False, True])
 def test_batch_norm_in_training_uses_the_batch(gamma: bool) -> None:
     layer = batch_norm(3, gamma=gamma).train()
-    layer.assign("beta", np.array([1, 2, 3], np.float32))
+    layer.assign_all({"beta": np.array([1, 2, 3], np.float32)})
     factor = np.ones(3)
     if gamma:
         factor = np.array([2.0, 0.5, 1.0])
-        layer.assign("gamma", factor.astype(np.float32))
+        layer.assign_all({"gamma": factor.astype(np.float32)})
     x = noise(4, 5, 6, 3) * 3 + 1
     mean, variance = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
     expected = (x - mean) / np.sqrt(variance + 1e-3) * factor + [1, 2, 3]
@@ -103,8 +103,8 @@ def test_batch_norm_in_inference_or_frozen_uses_the_running_statistics(frozen: b
     layer = batch_norm(2)
     layer.frozen = frozen
     layer.train(frozen)
-    layer.assign("running_mean", np.array([3, -1], np.float32))
-    layer.assign("running_var", np.array([4, 0.25], np.float32))
+    layer.assign_all({"running_mean": np.array([3, -1], np.float32)})
+    layer.assign_all({"running_var": np.array([4, 0.25], np.float32)})
     x = noise(5, 2)
     expected = (x - [3, -1]) / np.sqrt([4.001, 0.251])
     np.testing.assert_allclose(layer(Tensor(x)).data, expected, rtol=1e-5, atol=1e-6)
@@ -134,7 +134,7 @@ def test_convolution_without_batch_norm_has_a_bias_and_no_relu() -> None:
     layer = Conv2d(3, 4, (1, 1))
     assert list(layer.arrays()) == ["weight", "bias"]
     initialise(layer, 0)
-    layer.assign("bias", np.full(4, -9, np.float32))
+    layer.assign_all({"bias": np.full(4, -9, np.float32)})
     x = noise(2, 5, 6, 3)
     expected = x @ layer.weight.data[0, 0] - 9
     np.testing.assert_allclose(layer(Tensor(x)).data, expected, rtol=1e-5)
@@ -153,7 +153,7 @@ def test_dense_has_a_bias_or_batch_norm() -> None:
     assert "bias" not in bottleneck.arrays()
     for layer in (with_bias, bottleneck):
         initialise(layer, 0)
-    with_bias.assign("bias", np.array([5, 6], np.float32))
+    with_bias.assign_all({"bias": np.array([5, 6], np.float32)})
     expected = x @ with_bias.weight.data + [5, 6]
     np.testing.assert_allclose(with_bias(Tensor(x)).data, expected, rtol=1e-5)
     y = bottleneck(Tensor(x)).data  # no ReLU

@@ -82,6 +82,7 @@ V1: Table = (
     ("Mixed_8a", "repeat_3.4"),
     ("Block8", "block8"),
     ("Mixed_8b", "block8"),
+    ("global_pool", "avgpool_1a"),
     ("PreLogitsFlatten", "avgpool_1a"),
     ("Bottleneck", "last_bn"),
     ("Embeddings", ""),  # the network itself

@@ -50,6 +50,4 @@ def _(residuals: Any, gy: Array, needs: tuple[bool, ...], **_: Any) -> tuple[Arr
     x, filters, shape, variant = residuals
     gx = variant.input_gradient(gy, filters, shape) if needs[0] else None
     gw = variant.filter_gradient(x, gy, shape) if needs[1] else None
-    if len(needs) == 2:
-        return gx, gw
     return gx, gw, gy.sum(axis=(0, 1, 2)) if needs[2] else None

@@ -6,7 +6,7 @@ import numpy as np
 
 from minincep.autograd.op import op
 from minincep_kernels import Array
-from minincep_kernels.errors import DTypeError, ShapeError
+from minincep_kernels.errors import ConfigError, ShapeError
 
 
 def _log_softmax(x: Array) -> Array:
@@ -55,7 +55,7 @@ def _(residuals: Any, gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None,
     return (y * (gy - np.sum(gy * y, axis=1, keepdims=True)),)
 
 
-@op
+@op(labels=int)
 def softmax_cross_entropy(
     logits: Array,
     labels: Array,
@@ -81,31 +81,38 @@ def softmax_cross_entropy(
     ------
     ShapeError
         If the lengths disagree.
-    DTypeError
-        If `labels` are not whole numbers.
-    ValueError
+    ConfigError
         If a label is not a class, all rows weigh nothing, or s is out of range.
     """
     logs = _log_softmax(logits)
     rows, classes = logits.shape
-    labels = np.asarray(labels)
-    if labels.dtype.kind not in "iu":
-        raise DTypeError(f"labels must be whole numbers (class of each row), got {labels.dtype}")
     if rows == 0 or labels.shape != (rows,):
-        raise ShapeError(f"logits {logits.shape} need labels ({rows},), got {labels.shape}")
+        raise ShapeError(
+            f"softmax_cross_entropy: logits {logits.shape} need labels ({rows},), "
+            f"got {labels.shape}"
+        )
     if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"labels must be from 0 to {classes - 1}, got {labels.min()} to {labels.max()}"
+        raise ConfigError(
+            f"softmax_cross_entropy: labels must be from 0 to {classes - 1}, got {labels.min()} "
+            f"to {labels.max()}"
         )
     if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing must be from 0 to below 1, got {label_smoothing}")
+        raise ConfigError(
+            "softmax_cross_entropy: label_smoothing must be from 0 to below 1, got "
+            f"{label_smoothing}"
+        )
     weights = np.ones(rows, logits.dtype)
     if class_weights is not None:
         if class_weights.shape != (classes,):
-            raise ShapeError(f"class_weights must be ({classes},), got {class_weights.shape}")
+            raise ShapeError(
+                f"softmax_cross_entropy: class_weights must be ({classes},), got "
+                f"{class_weights.shape}"
+            )
         weights = class_weights[labels]
     if not weights.sum() > 0:
-        raise ValueError("class_weights: all rows of this batch weigh nothing")
+        raise ConfigError(
+            "softmax_cross_entropy: class_weights make all rows of this batch weigh nothing"
+        )
     weights = (weights / weights.sum()).astype(logits.dtype)
 
     target = np.full(logits.shape, label_smoothing / classes, logits.dtype)
@@ -118,4 +125,4 @@ def softmax_cross_entropy(
 def _(residuals: Any, gy: Array, needs: tuple[bool, ...], **_: Any) -> tuple[Array | None, ...]:
     logs, target, weights = residuals
     gradient = gy * weights[:, None] * (np.exp(logs) - target)
-    return (gradient, *[None] * (len(needs) - 1))
+    return gradient, None, None

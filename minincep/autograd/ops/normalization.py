@@ -37,8 +37,10 @@ def batch_norm(
     Raises
     ------
     ShapeError
-        If an array has not one number for each channel of x.
+        If x has no channels, or an array has not one number for each.
     """
+    if not x.ndim or not x.shape[-1]:
+        raise ShapeError(f"batch_norm takes (..., C) with at least one channel, got {x.shape}")
     for name, array in [("gamma", gamma), ("beta", beta), ("mean", mean), ("variance", variance)]:
         if array is not None and array.shape != x.shape[-1:]:
             raise ShapeError(
@@ -91,7 +93,7 @@ def l2_normalize(x: Array, *, eps: float = 1e-10) -> tuple[Array, Any]:
 
 @l2_normalize.vjp
 def _(
-    residuals: Any, gy: Array, needs: tuple[bool, ...], *, eps: float = 1e-10
+    residuals: Any, gy: Array, needs: tuple[bool, ...], *, eps: float
 ) -> tuple[Array | None, ...]:
     y, inverse, above = residuals
     along = np.sum(gy * y, axis=1, keepdims=True)  # the part of gy that would change the length

@@ -81,10 +81,10 @@ def global_avg_pool2d(x: Array) -> tuple[Array, Any]:
     Raises
     ------
     ShapeError
-        If x is not (N, H, W, C).
+        If x is not (N, H, W, C), or has no pixels.
     """
-    if x.ndim != 4:
-        raise ShapeError(f"global_avg_pool2d takes (N, H, W, C), got {x.shape}")
+    if x.ndim != 4 or 0 in x.shape[1:3]:
+        raise ShapeError(f"global_avg_pool2d takes (N, H, W, C) with pixels, got {x.shape}")
     return pool.global_average_forward(x), (x.shape,)
 
 

@@ -7,7 +7,7 @@ from minincep_kernels import Array
 from minincep_kernels.errors import ConfigError, ShapeError
 
 
-@op
+@op(keep=bool)
 def dropout(x: Array, keep: Array, *, rate: float) -> tuple[Array, Any]:
     """x / (1 - rate) where `keep`, else 0: any shape -> same shape.
 

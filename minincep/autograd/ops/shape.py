@@ -45,11 +45,11 @@ def reshape(x: Array, *, shape: tuple[int, ...]) -> tuple[Array, Any]:
     Raises
     ------
     ShapeError
-        If the number of elements differs.
+        If the number of elements differs, or `shape` is none.
     """
     try:
         return x.reshape(shape), (x.shape,)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ShapeError(f"reshape: {x.size} elements of shape {x.shape} to {shape}") from error
 
 

@@ -11,6 +11,7 @@ import minincep
 COMMANDS = {
     "classify": "What is in these pictures?",
     "embed": "Vectors that are close for pictures that are alike.",
+    "features": "What comes out inside the network.",
     "info": "This installation, or a weights file.",
     "convert": "Turn other people's weights into a weights file.",
     "verify": "Compare a network with an independent implementation.",
@@ -48,7 +49,7 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("minincep: interrupted", err=True)
+        click.echo("minincep: interrupted; --resume goes on with a file of results", err=True)
         sys.exit(130)
     except BrokenPipeError:  # the reader, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

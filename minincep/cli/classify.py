@@ -1,5 +1,7 @@
 """`minincep classify`: what is in these pictures?"""
 
+import contextlib
+import itertools
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -13,43 +15,61 @@ from minincep.cli import options
 @options.pictures
 @options.weights
 @click.option(
-    "--top", type=click.IntRange(1, 1_000_000), default=5, show_default=True, help="Classes each."
+    "--top", type=click.IntRange(1, 1000), default=5, show_default=True, help="Classes each."
 )
-@options.batch_size
 @options.as_json
+@click.option(
+    "--csv", type=click.Path(path_type=Path), help="Write a table, a line for each picture."
+)
+@options.resume
 @options.running
 def command(
     pictures: tuple[Path, ...],
+    recursive: bool,
     weights: Path | None,
     top: int,
-    batch_size: int,
     as_json: bool,
+    csv: Path | None,
+    resume: bool,
+    batch_size: int,
     threads: int | None,
     kernels: tuple[str, ...],
 ) -> None:
     """The most probable classes of each picture.
 
-    Pictures that cannot be read are named at the end, and the exit status is then 2.
+    Pictures that cannot be read are named at the end, and the exit status is then 2.  With --json,
+    a line of JSON for each picture.  After an interruption, --resume goes on with the --csv file.
     """
     from minincep.cli.pictures import Pictures
     from minincep.io.hdf5 import DEFAULT, load
+    from minincep.io.results import CsvResults
     from minincep.predict import classify_batch
 
+    if resume and csv is None:
+        raise click.UsageError("--resume needs the --csv file to go on with")
     network = load(weights or DEFAULT)
-    waiting = Pictures(network, pictures)
-    answers = []
-    with options.running_as(threads, kernels):
+    ranks = range(1, min(top, network.channels) + 1)
+    columns = [f"{kind}_{rank}" for rank in ranks for kind in ("label", "probability")]
+    with contextlib.ExitStack() as stack:
+        table = stack.enter_context(CsvResults(csv, columns, resume=resume)) if csv else None
+        done = table.done if table else ()
+        waiting = Pictures(network, pictures, recursive=recursive, done=done)
+        stack.enter_context(options.running_as(threads, kernels))
         for paths, batch in waiting.batches(batch_size):
             found = classify_batch(network, batch, top=top)
+            if table:
+                cells = [[(p.label, f"{p.probability:.6g}") for p in row] for row in found]
+                rows = zip(paths, cells, strict=True)
+                table.add([[path, *itertools.chain(*row)] for path, row in rows])
             for path, predictions in zip(paths, found, strict=True):
                 if as_json:
-                    rows = [asdict(prediction) for prediction in predictions]
-                    answers.append({"image": str(path), "predictions": rows})
-                    continue
-                click.echo(path)
-                for prediction in predictions:
-                    click.echo(f"  {prediction.probability:7.2%}  {prediction.label}")
+                    answers = [asdict(prediction) for prediction in predictions]
+                    click.echo(json.dumps({"image": str(path), "predictions": answers}))
+                elif not table:
+                    click.echo(path)
+                    for prediction in predictions:
+                        click.echo(f"  {prediction.probability:7.2%}  {prediction.label}")
     if as_json:
-        failed = [{"image": str(path), "error": reason} for path, reason in waiting.bad]
-        click.echo(json.dumps([*answers, *failed], indent=1))
+        for path, reason in waiting.bad:
+            click.echo(json.dumps({"image": str(path), "error": reason}))
     waiting.report()

@@ -1,5 +1,6 @@
 """`minincep embed`: vectors that are close for pictures that are alike."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -12,50 +13,86 @@ from minincep.cli import options
 @options.pictures
 @options.weights
 @click.option("--distances", is_flag=True, help="Distances between all pictures instead.")
-@options.batch_size
 @options.as_json
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write to FILE.h5 (images, embeddings), or the vectors alone to FILE.npy.",
+)
+@options.resume
 @options.running
 def command(
     pictures: tuple[Path, ...],
+    recursive: bool,
     weights: Path | None,
     distances: bool,
-    batch_size: int,
     as_json: bool,
+    output: Path | None,
+    resume: bool,
+    batch_size: int,
     threads: int | None,
     kernels: tuple[str, ...],
 ) -> None:
     """A vector of length 1 for each picture, or the distances between them.
 
     Distances are Euclidean, from 0 (the same) to 2.  Pictures that cannot be read are named at the
-    end, and the exit status is then 2.
+    end, and the exit status is then 2.  After an interruption, --resume goes on with a file.h5.
     """
     import numpy as np
 
     from minincep.cli.pictures import Pictures
     from minincep.io.hdf5 import DEFAULT, load
+    from minincep.io.results import ArrayResults, write_npy
     from minincep.predict import embed_batch
 
+    kind = output.suffix.lower() if output else ""
+    if output and kind not in (".h5", ".npy"):
+        raise click.UsageError(f"--output {output}: the name must end in .h5 or .npy")
+    if resume and kind != ".h5":
+        raise click.UsageError("--resume needs an --output file.h5 to go on with")
+    if output and (distances or as_json):
+        raise click.UsageError("--output goes without --distances and --json")
     network = load(weights or DEFAULT)
-    waiting = Pictures(network, pictures)
     names: list[str] = []
     parts = []
-    with options.running_as(threads, kernels):
+    with contextlib.ExitStack() as stack:
+        file = None
+        if output and kind == ".h5":
+            file = stack.enter_context(ArrayResults(output, resume=resume))
+        done = file.done if file else ()
+        waiting = Pictures(network, pictures, recursive=recursive, done=done)
+        stack.enter_context(options.running_as(threads, kernels))
         for paths, batch in waiting.batches(batch_size):
-            parts.append(embed_batch(network, batch))
-            names += [str(path) for path in paths]
-    vectors = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
-    if distances:  # row by row: all differences at once would be N x N x D
-        apart = [np.linalg.norm(vectors - vector, axis=1).round(7).tolist() for vector in vectors]
+            vectors = embed_batch(network, batch)
+            if file:
+                file.add([str(path) for path in paths], {"embeddings": vectors})
+            elif distances or output:  # these two need all of them
+                names += [str(path) for path in paths]
+                parts.append(vectors)
+            else:
+                _print(paths, vectors.tolist(), as_json)
+    if output and not file:
+        write_npy(output, np.concatenate(parts) if parts else np.zeros((0, 0), np.float32))
     failed = [{"image": str(path), "error": reason} for path, reason in waiting.bad]
-    if as_json and distances:
-        click.echo(json.dumps({"images": names, "distances": apart, "failed": failed}))
+    if distances:
+        vectors = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+        # Row by row: all differences at once would be N x N x D.
+        apart = [np.linalg.norm(vectors - vector, axis=1).round(7).tolist() for vector in vectors]
+        if as_json:
+            click.echo(json.dumps({"images": names, "distances": apart, "failed": failed}))
+        else:
+            for number, (name, row) in enumerate(zip(names, apart, strict=True), 1):
+                click.echo(f"{number:4} {name}\n     {' '.join(f'{value:.4f}' for value in row)}")
     elif as_json:
-        rows = [{"image": n, "embedding": v.tolist()} for n, v in zip(names, vectors, strict=True)]
-        click.echo(json.dumps([*rows, *failed]))
-    elif distances:
-        for number, (name, row) in enumerate(zip(names, apart, strict=True), 1):
-            click.echo(f"{number:4} {name}\n     {' '.join(f'{value:.4f}' for value in row)}")
-    else:
-        for name, vector in zip(names, vectors, strict=True):
-            click.echo(f"{name} {' '.join(f'{value:.6g}' for value in vector)}")
+        for row in failed:
+            click.echo(json.dumps(row))
     waiting.report()
+
+
+def _print(paths: list[Path], vectors: list[list[float]], as_json: bool) -> None:
+    for path, vector in zip(paths, vectors, strict=True):
+        if as_json:
+            click.echo(json.dumps({"image": str(path), "embedding": vector}))
+        else:
+            click.echo(f"{path} {' '.join(f'{value:.6g}' for value in vector)}")

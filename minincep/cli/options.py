@@ -6,22 +6,38 @@ from pathlib import Path
 
 import click
 
-pictures = click.argument(
-    "pictures", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE..."
-)
+
+def pictures(command: Callable[..., None]) -> Callable[..., None]:
+    """What pictures (files, folders, patterns), and how many at once."""
+    for option in (
+        click.option("--recursive", is_flag=True, help="Folders inside folders, too."),
+        click.option(
+            "--batch-size",
+            type=click.IntRange(1, 4096),
+            default=8,
+            show_default=True,
+            help="Pictures at once.",
+        ),
+    ):
+        command = option(command)
+    return click.argument(
+        "pictures",
+        nargs=-1,
+        required=True,
+        type=click.Path(path_type=Path),
+        metavar="IMAGE|FOLDER|PATTERN...",
+    )(command)
+
+
 weights = click.option(
     "--weights",
     type=click.Path(path_type=Path),
     help="Weights file. By default a small network that knows intact from broken eggs.",
 )
-batch_size = click.option(
-    "--batch-size",
-    type=click.IntRange(1, 4096),
-    default=8,
-    show_default=True,
-    help="Pictures at once.",
-)
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
+resume = click.option(
+    "--resume", is_flag=True, help="Go on with a file: skip the pictures that it has."
+)
 
 
 def running(command: Callable[..., None]) -> Callable[..., None]:

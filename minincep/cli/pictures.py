@@ -1,9 +1,10 @@
-"""Pictures named on the command line, decoded while the network is at work."""
+"""Pictures named on the command line: found, and decoded ahead of the network."""
 
+import glob
 import itertools
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,37 @@ from minincep.io.errors import ImageError
 from minincep.models import Network
 from minincep.predict import prepare_picture
 from minincep_kernels import Array
+
+SUFFIXES = {
+    *(".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif", ".bmp"),
+    *(".pbm", ".pgm", ".ppm", ".jp2", ".j2k"),
+}
+
+
+def find(arguments: Sequence[Path], recursive: bool) -> list[Path]:
+    """Files that are meant: each named, the pictures in folders, and what matches a pattern.
+
+    Raises
+    ------
+    ImageError
+        If a folder has no picture in it.
+    """
+    found: list[Path] = []
+    for argument in arguments:
+        if argument.is_dir():
+            entries = sorted(argument.rglob("*") if recursive else argument.iterdir())
+            paths = [p for p in entries if p.suffix.lower() in SUFFIXES and p.is_file()]
+            if not paths:
+                hint = "" if recursive else "; --recursive looks into the folders inside it"
+                raise ImageError(f"{argument}: no pictures in this folder{hint}")
+        elif not argument.exists() and glob.has_magic(str(argument)):
+            paths = [Path(name) for name in sorted(glob.glob(str(argument), recursive=recursive))]
+            if not paths:
+                raise ImageError(f"{argument}: nothing matches")
+        else:
+            paths = [argument]
+        found += paths
+    return found
 
 
 class Pictures:
@@ -32,9 +64,16 @@ class Pictures:
 
     bad: list[tuple[Path, str]]
 
-    def __init__(self, network: Network, paths: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        arguments: Sequence[Path],
+        *,
+        recursive: bool = False,
+        done: Collection[str] = (),
+    ) -> None:
         self.network = network
-        self.paths = paths
+        self.paths = [path for path in find(arguments, recursive) if str(path) not in done]
         self.bad = []
 
     def batches(self, size: int) -> Iterator[tuple[list[Path], Array]]:
@@ -69,4 +108,8 @@ class Pictures:
         for _, reason in self.bad:
             click.echo(f"minincep: {reason}", err=True)
         if self.bad:
+            click.echo(
+                f"minincep: {len(self.bad)} of {len(self.paths)} pictures could not be read",
+                err=True,
+            )
             raise SystemExit(2)

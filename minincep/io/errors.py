@@ -9,3 +9,7 @@ class WeightError(UserError, ValueError):
 
 class ImageError(UserError, ValueError):
     """A picture is missing, damaged, or of a kind that cannot be read."""
+
+
+class ResultError(UserError, ValueError):
+    """A file of results is there already, or is of another run."""

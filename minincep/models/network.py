@@ -98,6 +98,13 @@ class Network(Chain):
         ConfigError
             If there is no end point of a name.
         """
+        self.check_endpoints(names)
+        with endpoints(names) as found:
+            self(x)
+        return found
+
+    def check_endpoints(self, names: Collection[str]) -> None:
+        """Raise ConfigError, with the nearest name, if there is no end point of a name."""
         known = self.endpoint_names()
         for name in names:
             if name not in known:
@@ -106,6 +113,3 @@ class Network(Chain):
                     f"{self.architecture} has no end point {name!r}; the nearest is {near[0]!r}, "
                     f"all are: {', '.join(known)}"
                 )
-        with endpoints(names) as found:
-            self(x)
-        return found

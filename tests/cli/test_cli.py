@@ -87,7 +87,7 @@ def test_classify(run: Run, weights: Path, pictures: list[Path]) -> None:
         "classify", *pictures, "--weights", weights, "--top", 2, "--json", "--batch-size", 2
     )
     assert (status, errors) == (0, "")
-    answers = json.loads(output)
+    answers = [json.loads(line) for line in output.splitlines()]
     assert [answer["image"] for answer in answers] == [str(path) for path in pictures]
     expected = mi.classify(weights, pictures, top=2)
     for answer, predictions in zip(answers, expected, strict=True):
@@ -109,7 +109,7 @@ def test_the_default_network_knows_its_eggs(run: Run) -> None:
     folder = ROOT / "examples/eggs/pictures"
     status, output, _ = run("classify", folder / "intact.jpg", folder / "broken.jpg", "--json")
     assert status == 0
-    best = [answer["predictions"][0] for answer in json.loads(output)]
+    best = [json.loads(line)["predictions"][0] for line in output.splitlines()]
     assert [row["label"] for row in best] == ["intact egg", "broken egg"]
     assert min(row["probability"] for row in best) > 0.7
 
@@ -124,7 +124,7 @@ def test_bad_pictures_are_named_and_good_ones_answered(
         "classify", pictures[0], broken, absent, pictures[2], "--weights", weights, "--json"
     )
     assert status == 2
-    answers = {answer["image"]: answer for answer in json.loads(output)}
+    answers = {answer["image"]: answer for answer in map(json.loads, output.splitlines())}
     assert "predictions" in answers[str(pictures[0])]
     assert "predictions" in answers[str(pictures[2])]
     assert "damaged" in answers[str(broken)]["error"]
@@ -135,7 +135,7 @@ def test_bad_pictures_are_named_and_good_ones_answered(
 def test_embed(run: Run, weights: Path, pictures: list[Path]) -> None:
     status, output, _ = run("embed", *pictures, pictures[0], "--weights", weights, "--json")
     assert status == 0
-    vectors = np.array([row["embedding"] for row in json.loads(output)])
+    vectors = np.array([json.loads(line)["embedding"] for line in output.splitlines()])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
 
     status, output, _ = run(
@@ -248,7 +248,7 @@ def test_a_forced_kernel_runs_or_is_refused(run: Run, weights: Path, pictures: l
             "classify", pictures[0], "--weights", weights, "--kernels", wish, "--json"
         )
         assert status == 0
-        answers[wish] = json.loads(output)[0]["predictions"][0]["probability"]
+        answers[wish] = json.loads(output)["predictions"][0]["probability"]
     assert max(answers.values()) - min(answers.values()) < 1e-5
 
 

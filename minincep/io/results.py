@@ -1,0 +1,195 @@
+"""Result files that grow picture by picture, and that an interrupted run can go on with."""
+
+import csv
+import io
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import h5py
+import numpy as np
+
+from minincep.io.errors import ResultError
+from minincep.io.hdf5 import open_file
+from minincep_kernels import Array
+
+IMAGES = "images"
+
+
+class CsvResults:
+    """A CSV file with a line for each picture, the picture's name first.
+
+    Lines are appended whole and reach the disk batch by batch, so whatever ends the run, the
+    file holds what was done.  A last line that was cut off is dropped when the run goes on.
+
+    Attributes
+    ----------
+    done
+        Names of the pictures that the file has already.
+
+    Raises
+    ------
+    ResultError
+        If the file is there and `resume` is false, or it has other columns.
+    OSError
+        If it cannot be written.
+    """
+
+    done: set[str]
+
+    def __init__(self, path: Path, columns: Sequence[str], *, resume: bool) -> None:
+        self.done = set()
+        header = self._line([IMAGES.removesuffix("s"), *columns])
+        if path.exists():
+            _check_old(path, resume)
+            self._read(path, header)
+        self._file = path.open("a", encoding="utf-8", newline="", errors="surrogateescape")
+        if self._file.tell() == 0:
+            self._file.write(header)
+
+    def _read(self, path: Path, header: str) -> None:
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        lines = whole.decode("utf-8", errors="surrogateescape")
+        if lines and not lines.startswith(header):
+            raise ResultError(f"{path} has other columns than {header.strip()}: give a new file")
+        rows = csv.reader(io.StringIO(lines.removeprefix(header), newline=""))
+        self.done = {row[0] for row in rows if row}
+        if len(whole) < len(content):
+            os.truncate(path, len(whole))
+
+    @staticmethod
+    def _line(cells: Sequence[object]) -> str:
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerow(cells)
+        return text.getvalue()
+
+    def add(self, rows: Sequence[Sequence[object]]) -> None:
+        """Append lines, the picture's name first in each."""
+        self._file.write("".join(self._line(row) for row in rows))
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+class ArrayResults:
+    """An HDF5 file with `images`, the names, and arrays that have a row for each of them.
+
+    It is written beside its place and moved there when the `with` block ends, also by an
+    interruption: what is at its place is always whole.
+
+    Attributes
+    ----------
+    done
+        Names of the pictures that the file has already.
+
+    Raises
+    ------
+    ResultError
+        If the file is there and `resume` is false, or it is not such a file.
+    OSError
+        If it cannot be written.
+    """
+
+    done: set[str]
+
+    def __init__(self, path: Path, *, resume: bool) -> None:
+        self.done = set()
+        self._path = Path(os.path.realpath(path))
+        self._part = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
+        if path.exists():
+            _check_old(path, resume)
+            with open_file(path) as file:
+                names = file.get(IMAGES)
+                if not isinstance(names, h5py.Dataset) or names.ndim != 1:
+                    raise ResultError(f"{path} holds no results of minincep: give a new file")
+                self.done = {name.decode(errors="surrogateescape") for name in names[()]}
+            shutil.copyfile(path, self._part)
+        try:
+            self._file = h5py.File(self._part, "a")
+        except BaseException:
+            self._part.unlink(missing_ok=True)
+            raise
+
+    def add(self, names: Sequence[str], arrays: Mapping[str, Array]) -> None:
+        """Append rows: for each array (N, ...) one row for each of the N names.
+
+        Raises
+        ------
+        ResultError
+            If the file goes on from rows of another shape, or other arrays.
+        """
+        text = h5py.string_dtype()
+        for key, rows in [
+            *arrays.items(),
+            (IMAGES, np.array([n.encode(errors="surrogateescape") for n in names], object)),
+        ]:
+            kind = text if key == IMAGES else rows.dtype
+            if key not in self._file:
+                if self.done:
+                    raise ResultError(f"{self._path} has no {key}: give a new file")
+                empty, unbounded = (0, *rows.shape[1:]), (None, *rows.shape[1:])
+                self._file.create_dataset(key, empty, kind, maxshape=unbounded, chunks=True)
+            stored = self._file[key]
+            if stored.shape[1:] != rows.shape[1:]:
+                raise ResultError(
+                    f"{self._path}: {key} has rows of shape {stored.shape[1:]}, not "
+                    f"{rows.shape[1:]}: give a new file"
+                )
+            stored.resize(len(stored) + len(rows), axis=0)
+            stored[-len(rows) :] = rows
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        whole = kind is None or issubclass(kind, KeyboardInterrupt | SystemExit)
+        self._file.close()
+        if whole:
+            os.replace(self._part, self._path)
+        else:
+            self._part.unlink(missing_ok=True)
+
+
+def _check_old(path: Path, resume: bool) -> None:
+    if not path.is_file():
+        raise ResultError(f"{path} is not a file")
+    if not resume:
+        raise ResultError(f"{path} is there already: --resume goes on with it")
+
+
+def write_npy(path: Path, array: Array) -> None:
+    """Write a .npy file, whole or not at all; an older one is replaced.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with part.open("xb") as file:
+            np.save(file, array)
+        os.replace(part, target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

@@ -127,7 +127,7 @@ class InceptionClassifier(
         else:
             data, y = pictures, validate_data(self, X="no_validation", y=y)
             check_consistent_length(pictures, y)
-            vars(self).pop("n_features_in_", None)  # of an earlier fit to a matrix
+            self.__dict__.pop("n_features_in_", None)  # of an earlier fit to a matrix
         check_classification_targets(y)
         network, self.backbone_sha256_ = _backbone(self.backbone)
         found = self._features(network, data)
@@ -230,7 +230,7 @@ def _pictures(X: Any) -> list[Picture] | None:
     if isinstance(X, np.ndarray) and X.ndim == 4 and len(X):
         return list(X)
     if isinstance(X, list | tuple | np.ndarray) or getattr(X, "ndim", None) == 1:
-        if not len(X):
+        if not len(X) and getattr(X, "ndim", 1) != 2:
             raise ImageError("X has 0 sample(s): there is not one picture in it")
         if getattr(X, "ndim", 1) == 1 and all(map(_is_picture, X)):
             return list(X)
@@ -246,11 +246,11 @@ def _is_picture(entry: object) -> bool:
 def _pixels(pictures: Iterable[Picture]) -> Matrix:
     """The grey levels of pictures of one size: N pictures -> (N, H * W * 3)."""
     arrays = [_decoded(picture) for picture in pictures]
-    sizes = sorted({array.shape for array in arrays})
-    if len(sizes) > 1 or len(sizes[0]) != 3:
+    kinds = sorted({f"{array.shape} of {array.dtype}" for array in arrays})
+    if len(kinds) > 1 or arrays[0].shape[2:] != (3,) or arrays[0].dtype != np.uint8:
         raise ImageError(
-            "without a backbone, all pictures must have one size, (height, width, 3), got "
-            f"{', '.join(map(str, sizes[:3]))}: resize them, or give a backbone"
+            "without a backbone, all pictures must have one size, (height, width, 3), of uint8, "
+            f"got {', '.join(kinds[:3])}: resize them, or give a backbone"
         )
     return np.stack(arrays).reshape(len(arrays), -1).astype(np.float64)
 

@@ -22,6 +22,8 @@ from minincep_kernels.errors import ConfigError
 PathLike = str | os.PathLike[str]
 Picture = PathLike | Pixels | Image.Image
 
+LARGEST = 16  # that a prepared number can be, far above 1, unless each picture is whitened
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -65,7 +67,13 @@ def classify(
 
 
 def classify_batch(network: Network, x: Array, *, top: int = 5) -> list[list[Prediction]]:
-    """`classify` for pictures that are prepared: (N, H, W, 3) -> N lists."""
+    """`classify` for pictures that are prepared, as `features` takes them: (N, H, W, 3) -> N lists.
+
+    Raises
+    ------
+    ConfigError, ImageError, ShapeError, DTypeError
+        As in `classify` and `features`.
+    """
     if network.config.get("num_classes") is None:
         raise ConfigError(
             f"{network.architecture} of this file has no classes, it makes embeddings: use embed"
@@ -73,7 +81,7 @@ def classify_batch(network: Network, x: Array, *, top: int = 5) -> list[list[Pre
     if top < 1:
         raise ConfigError(f"top must be at least 1, got {top}")
     with no_grad():
-        probabilities = softmax(_network(network)(Tensor(x))).data
+        probabilities = softmax(_network(network)(_prepared(network, x))).data
     answers = []
     for row in probabilities:
         best = np.argsort(-row, kind="stable")[:top]
@@ -97,10 +105,10 @@ def embed(
 
 
 def embed_batch(network: Network, x: Array) -> npt.NDArray[np.float32]:
-    """`embed` for pictures that are prepared: (N, H, W, 3) -> (N, D)."""
+    """`embed` for pictures that are prepared, as `features` takes them: (N, H, W, 3) -> (N, D)."""
     endpoint = ARCHITECTURES[network.architecture].embedding
     with no_grad():
-        found = _network(network).run_endpoints(Tensor(x), [endpoint])[endpoint]
+        found = _network(network).run_endpoints(_prepared(network, x), [endpoint])[endpoint]
         return found.data if endpoint == "Embeddings" else l2_normalize(found).data
 
 
@@ -109,19 +117,26 @@ def features(
 ) -> dict[str, Array]:
     """What comes out at end points, by name: prepared pictures (N, H, W, 3) -> (N, ...).
 
-    `network.endpoint_names()` lists them, and `prepare_picture` prepares a picture.
+    `network.endpoint_names()` lists them.  x is NHWC, RGB, float32 (float64 only for a network
+    converted by `astype`), in the range of `network.preprocessing`, mostly -1 to 1;
+    `prepare_picture` prepares a picture so.
 
     Raises
     ------
     ConfigError
         If there is no end point of a name, or the network is in training mode.
+    DTypeError
+        If x is not float32, or not of the network's dtype.
+    ImageError
+        If x looks like grey levels from 0 to 255.
     ShapeError
         If x is not (N, H, W, 3), or smaller than 75 x 75.
     """
     if isinstance(endpoints, str):
         raise ConfigError(f"endpoints must be a list of names: [{endpoints!r}]")
+    network = _network(network)
     with no_grad():
-        found = _network(network).run_endpoints(Tensor(x), endpoints)
+        found = network.run_endpoints(_prepared(network, x), endpoints)
     return {name: found[name].data for name in endpoints}
 
 
@@ -147,6 +162,21 @@ def _network(network: Network | PathLike) -> Network:
             "statistics: call network.eval() first"
         )
     return network
+
+
+def _prepared(network: Network, x: Array) -> Tensor:
+    """Refuse what nobody has prepared: it would be answered, and wrongly."""
+    if isinstance(x, np.ndarray) and x.size and x.dtype.kind in "fiu":
+        low, high = float(x.min()), float(x.max())
+        # A white dot on black becomes large by whitening, but then something else is below zero.
+        whitened = network.preprocessing.scaling == "whitening" and low < 0
+        if max(-low, high) > LARGEST and not whitened:
+            raise ImageError(
+                f"x goes from {low:g} to {high:g}, which looks like grey levels from 0 to 255: "
+                "prepare each picture with prepare_picture(network, picture), or give the uint8 "
+                "pictures to classify or embed"
+            )
+    return Tensor(x)
 
 
 def _batches(network: Network, pictures: Iterable[Picture], size: int) -> Iterator[Array]:

@@ -8,8 +8,10 @@ import pytest
 
 import minincep as mi
 from minincep.io import reference
+from minincep.io.hdf5 import DEFAULT
 from minincep.models import Network
-from minincep.predict import prepare_picture
+from minincep.models.preprocessing import Preprocessing
+from minincep.predict import classify_batch, embed_batch, prepare_picture
 
 PICTURES = [reference.picture(90, 120, seed) for seed in (1, 2, 3)]
 
@@ -73,6 +75,79 @@ def test_one_picture_must_be_in_a_list(network: Network, tmp_path: Path) -> None
         mi.classify(network, str(tmp_path / "cat.jpg"))
     with pytest.raises(mi.ConfigError, match="must be a list"):
         mi.features(network, np.zeros((1, 80, 80, 3), np.float32), endpoints="Logits")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+def test_grey_levels_from_0_to_255_are_named(network: Network, dtype: Any) -> None:
+    x = np.stack([picture[:80, :80] for picture in PICTURES]).astype(dtype)
+    for call in (
+        lambda: mi.features(network, x, endpoints=["Logits"]),
+        lambda: classify_batch(network, x),
+        lambda: embed_batch(network, x),
+    ):
+        with pytest.raises(mi.ImageError, match="0 to 255: prepare each picture"):
+            call()
+
+
+def test_whitened_pictures_may_be_large(monkeypatch: pytest.MonkeyPatch, network: Network) -> None:
+    monkeypatch.setattr(network, "preprocessing", Preprocessing(80, 80, scaling="whitening"))
+    dot = np.zeros((80, 80, 3), np.uint8)
+    dot[40, 40] = 255
+    assert prepare_picture(network, dot).max() > 70
+    assert mi.classify(network, [dot])[0][0].probability >= 0.5
+    with pytest.raises(mi.ImageError, match="from 0 to 255, which looks like grey levels"):
+        mi.features(network, dot[None].astype(np.float32), endpoints=["Logits"])
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (np.zeros((1, 3, 80, 80), np.float32), mi.ShapeError, "channels first, transpose it"),
+        (np.zeros((80, 80, 3), np.float32), mi.ShapeError, "add the batch axis"),
+        (np.zeros((0, 80, 80, 3), np.float32), mi.ShapeError, "takes pictures"),
+        (np.zeros((1, 80, 80, 3)), mi.DTypeError, "float64"),
+        (np.zeros((1, 80, 80, 3), np.uint8), mi.DTypeError, "uint8"),
+        ([[1.0]], mi.DTypeError, "list"),
+    ],
+)
+def test_arrays_that_are_no_prepared_pictures(
+    network: Network, x: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        mi.features(network, x, endpoints=["Logits"])
+    with pytest.raises(error, match=message):
+        classify_batch(network, x)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((80, 80, 3), np.float32),
+        np.zeros((80, 80, 3), np.int64),
+        np.zeros((3, 80, 80), np.uint8),
+        np.zeros((80, 80), np.uint8),
+        np.zeros((80, 80, 4), np.uint8),
+        np.zeros((1, 80, 80, 3), np.uint8),
+        np.zeros((0, 80, 3), np.uint8),
+    ],
+    ids=lambda picture: f"{picture.shape}-{picture.dtype}",
+)
+def test_arrays_that_are_no_pictures(network: Network, picture: Any) -> None:
+    for call in (mi.classify, mi.embed):
+        with pytest.raises(mi.ImageError, match=r"\(H, W, 3\) of uint8, RGB, 0 to 255, got"):
+            call(network, [picture])
+
+
+def test_features_of_a_weights_file() -> None:
+    x = np.zeros((1, 80, 80, 3), np.float32)
+    assert mi.features(DEFAULT, x, endpoints=["Logits"])["Logits"].shape == (1, 2)
+    with pytest.raises(mi.WeightError, match="there is no such file"):
+        mi.features("absent.h5", x, endpoints=["Logits"])
+
+
+def test_an_unknown_end_point(network: Network) -> None:
+    with pytest.raises(mi.ConfigError, match="no end point 'Mixed_6z'; the nearest is 'Mixed_6"):
+        mi.features(network, np.zeros((1, 80, 80, 3), np.float32), endpoints=["Mixed_6z"])
 
 
 def test_every_public_name_is_there() -> None:

@@ -53,6 +53,8 @@ def command(
         raise click.UsageError("--resume needs an --output file.h5 to go on with")
     if output and (distances or as_json):
         raise click.UsageError("--output goes without --distances and --json")
+    if output and kind == ".npy" and (output.exists() or not output.parent.is_dir()):
+        raise click.UsageError(f"--output {output} is there already, or its folder is not")
     network = load(weights or DEFAULT)
     names: list[str] = []
     parts = []

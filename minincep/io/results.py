@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from minincep.io.errors import ResultError
-from minincep.io.hdf5 import open_file
+from minincep.io.hdf5 import COMPRESSION, datasets, open_file
 from minincep_kernels import Array
 
 IMAGES = "images"
@@ -58,7 +58,12 @@ class CsvResults:
         if lines and not lines.startswith(header):
             raise ResultError(f"{path} has other columns than {header.strip()}: give a new file")
         rows = csv.reader(io.StringIO(lines.removeprefix(header), newline=""))
-        self.done = {row[0] for row in rows if row}
+        try:
+            self.done = {row[0] for row in rows if row}
+        except csv.Error as error:
+            raise ResultError(
+                f"{path} is no table of minincep ({error}): give a new file"
+            ) from None
         if len(whole) < len(content):
             os.truncate(path, len(whole))
 
@@ -112,11 +117,7 @@ class ArrayResults:
         self._part = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
         if path.exists():
             _check_old(path, resume)
-            with open_file(path) as file:
-                names = file.get(IMAGES)
-                if not isinstance(names, h5py.Dataset) or names.ndim != 1:
-                    raise ResultError(f"{path} holds no results of minincep: give a new file")
-                self.done = {name.decode(errors="surrogateescape") for name in names[()]}
+            self.done = _stored_names(path)
             shutil.copyfile(path, self._part)
         try:
             self._file = h5py.File(self._part, "a")
@@ -169,6 +170,21 @@ class ArrayResults:
             self._part.unlink(missing_ok=True)
 
 
+def _stored_names(path: Path) -> set[str]:
+    """Names of the pictures in a file that `ArrayResults` wrote."""
+    with open_file(path) as file:
+        names = datasets(path, file).get(IMAGES)  # refuses links to other places
+        if (
+            names is None
+            or names.ndim != 1
+            or h5py.check_string_dtype(names.dtype) is None
+            or names.nbytes > COMPRESSION * path.stat().st_size
+            or any(not isinstance(stored, h5py.Dataset) for stored in file.values())
+        ):
+            raise ResultError(f"{path} holds no results of minincep: give a new file")
+        return {name.decode(errors="surrogateescape") for name in names[()]}
+
+
 def _check_old(path: Path, resume: bool) -> None:
     if not path.is_file():
         raise ResultError(f"{path} is not a file")
@@ -177,7 +193,7 @@ def _check_old(path: Path, resume: bool) -> None:
 
 
 def write_npy(path: Path, array: Array) -> None:
-    """Write a .npy file, whole or not at all; an older one is replaced.
+    """Write a .npy file, whole or not at all.
 
     Raises
     ------

@@ -101,6 +101,56 @@ def test_another_network(tmp_path: Path) -> None:
         convert(path)
 
 
+def test_the_family_in_another_shape(tmp_path: Path) -> None:
+    path = tmp_path / "net.h5"
+    write(path)
+    with h5py.File(path, "r+") as file:
+        name = "model_weights/Bottleneck/Bottleneck/kernel:0"
+        values = file[name][()]
+        del file[name]
+        file[name] = values[:-1]
+    with pytest.raises(WeightError, match=r"wrong shape: Bottleneck/kernel is \(1791, 128\)"):
+        convert(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("Bottleneck/Bottleneck/kernel:0", np.nan, "Bottleneck/kernel holds numbers that are not"),
+        (
+            "Conv2d_1a_3x3_BatchNorm/Conv2d_1a_3x3_BatchNorm/moving_variance:0",
+            -1,
+            "moving_variance holds a negative variance",
+        ),
+    ],
+)
+def test_numbers_that_are_no_weights(tmp_path: Path, name: str, value: float, message: str) -> None:
+    path = tmp_path / "net.h5"
+    write(path)
+    with h5py.File(path, "r+") as file:
+        stored = file[f"model_weights/{name}"]
+        stored[(0,) * stored.ndim] = value
+    with pytest.raises(WeightError, match=message):
+        convert(path)
+
+
+def test_a_small_file_that_claims_much(tmp_path: Path) -> None:
+    path = tmp_path / "net.h5"
+    with h5py.File(path, "w") as file:
+        for name, shape in listing().items():  # chunks that are never written take no room
+            file.create_dataset(name, shape, "f4", chunks=True)
+    with pytest.raises(WeightError, match="far more than it can hold"):
+        convert(path)
+
+
+def test_a_link_to_another_file(tmp_path: Path) -> None:
+    path = tmp_path / "net.h5"
+    with h5py.File(path, "w") as file:
+        file["Bottleneck/Bottleneck/kernel:0"] = h5py.ExternalLink("/etc/passwd", "/")
+    with pytest.raises(WeightError, match="link to another place"):
+        convert(path)
+
+
 @pytest.mark.skipif(
     "MININCEP_FACENET_KERAS" not in os.environ,
     reason="92 MB of other people's weights: .ci/run fetches them and says where they are",

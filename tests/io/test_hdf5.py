@@ -92,6 +92,18 @@ def reshape(file: h5py.File) -> None:
     file[f"weights/{FIRST}"] = values[:, :, :, :-1]
 
 
+def surplus(file: h5py.File) -> None:
+    file["weights/logits/extra"] = np.zeros(3, np.float32)
+
+
+def lacking(file: h5py.File) -> None:
+    del file["weights/logits/bias"]
+
+
+def another_width(file: h5py.File) -> None:
+    file.attrs["config"] = json.dumps(json.loads(file.attrs["config"]) | {"width": 0.1})
+
+
 def spoil(value: float) -> Callable[[h5py.File], None]:
     def damage(file: h5py.File) -> None:
         file[f"weights/{FIRST}"][0, 0, 0, 0] = value
@@ -136,14 +148,19 @@ def few_labels(file: h5py.File) -> None:
     file["labels"] = [b"one", b"two"]
 
 
+def many_labels(file: h5py.File) -> None:
+    del file["labels"]
+    file["labels"] = [b"one", b"two", b"three", b"four"]
+
+
 def whole_labels(file: h5py.File) -> None:
     del file["labels"]
     file["labels"] = [1, 2, 3]
 
 
 def shared_groups(file: h5py.File) -> None:
-    """A small file that describes 8 to the power of 12 groups."""
-    groups = [file.create_group(f"weights/extra{level}") for level in range(13)]
+    """A small file that describes 8 to the power of 5 groups; of 12, nobody would see the end."""
+    groups = [file.create_group(f"weights/extra{level}") for level in range(6)]
     for above, below in itertools.pairwise(groups):
         for number in range(8):
             above[str(number)] = below
@@ -170,6 +187,7 @@ def attribute(name: str, value: object) -> Callable[[h5py.File], None]:
         ),
         (reshape, r"wrong shape: conv2d_1a_3x3/weight is \(3, 3, 3, 3\), should be"),
         (spoil(np.nan), "conv2d_1a_3x3/weight holds numbers that are not finite"),
+        (spoil(-np.inf), "conv2d_1a_3x3/weight holds numbers that are not finite"),
         (spoil(np.inf), "conv2d_1a_3x3/weight holds numbers that are not finite"),
         (spoil(1.5), "damaged, their checksum"),
         (external_link, "conv2d_1a_3x3/weight is a link to another place"),
@@ -179,7 +197,12 @@ def attribute(name: str, value: object) -> Callable[[h5py.File], None]:
         (integers, "logits/bias holds int64"),
         (claim_terabytes, r"wrong shape: logits/bias is \(1099511627776,\)"),
         (few_labels, "must be 3 labels"),
+        (many_labels, "must be 3 labels"),
         (whole_labels, "must be 3 labels, text"),
+        (surplus, "unexpected: logits/extra"),
+        (lacking, "missing: logits/bias"),
+        (another_width, "wrong shape: conv2d_2b_3x3/weight is .*, should be"),
+        (attribute("architecture", "inception_v4"), "missing: (.|\n)*unexpected: "),
         (shared_groups, "is there in two places"),
         (negative_variance, "running_var holds a negative variance"),
         (attribute("class_offset", 1), "class offset"),
@@ -241,7 +264,7 @@ def test_control_characters_do_not_reach_the_terminal(network: Network, tmp_path
     assert loaded.source == "a\ufffdbell"
 
 
-@pytest.mark.parametrize("labels", [["one"], ["one", "t\0wo", "three"]])
+@pytest.mark.parametrize("labels", [["one"], ["a", "b", "c", "d"], ["one", "t\0wo", "three"]])
 def test_save_refuses_what_load_would(
     network: Network, tmp_path: Path, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,8 @@ def pictures(command: Callable[..., None]) -> Callable[..., None]:
 weights = click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    help="Weights file. By default a small network that knows intact from broken eggs.",
+    metavar="PATH|NAME",
+    help="Weights file, or 'eggs', the default: a small network that knows broken eggs.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
 resume = click.option(

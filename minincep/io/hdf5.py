@@ -37,6 +37,8 @@ VERSION = 1
 COMPRESSION = 64  # times that a file may be smaller than what it holds
 DEFAULT = Path(__file__).parents[1] / "weights" / "eggs.h5"
 
+NAMED = {"eggs": DEFAULT}  # weights that come with minincep
+
 Scalar = TypeVar("Scalar", str, int)
 
 _log = logging.getLogger("minincep")
@@ -94,7 +96,8 @@ def load(
     Parameters
     ----------
     path
-        By default the small network that comes with minincep: intact or broken egg?
+        Or the name of weights that come with minincep: "eggs", the default, is a small network
+        that tells intact from broken eggs.
     num_classes
         Give the network new classifiers for so many classes, drawn from `seed`, and take all
         other weights from the file.  The labels are dropped.
@@ -107,7 +110,12 @@ def load(
     ConfigError
         If `num_classes` is out of range.
     """
-    path = Path(path)
+    path = NAMED.get(str(path), Path(path))
+    if str(path) in ARCHITECTURES and not path.exists():
+        raise WeightError(
+            f"no weights of {path} come with minincep: 'minincep convert' makes a file from "
+            "other people's"
+        )
     with open_file(path) as file:
         found = datasets(path, file)
         network = _described(path, file, found.get("labels"))

@@ -318,3 +318,9 @@ def test_an_unwritable_place_loses_nothing(network: Network, path: Path) -> None
         mi.save(network, folder)
     assert path.read_bytes() == before
     assert sorted(p.name for p in path.parent.iterdir()) == ["net.h5", "taken"]
+
+
+def test_weights_by_name() -> None:
+    assert mi.load("eggs").labels == mi.load().labels == ["intact egg", "broken egg"]
+    with pytest.raises(WeightError, match="no weights of inception_v4 come with minincep"):
+        mi.load("inception_v4")

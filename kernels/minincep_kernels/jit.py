@@ -151,8 +151,7 @@ class _Threads:
 def _quiet_openmp() -> Iterator[None]:
     """Let GNU OpenMP, if it is loaded within, put waiting threads to sleep, unless the user chose.
 
-    Otherwise they spin, and take the cores from the BLAS whose turn it is: measured, an im2col and
-    its matrix product together took two to ten times as long.
+    Otherwise they spin, and take the cores from the BLAS whose turn it is.
     """
     name = "OMP_WAIT_POLICY"
     if name in os.environ:

@@ -225,7 +225,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0", help="such as 0,1,2; each is a training")
     parser.add_argument("--train", type=int, default=4096, help="pictures to train on")
     parser.add_argument("--test", type=int, default=1000, help="pictures to test on, per family")
-    parser.add_argument("--epochs", type=int, default=11)
+    parser.add_argument("--epochs", type=int, default=16)
     options = parser.parse_args()
     seeds = [int(seed) for seed in options.seeds.split(",")]
 

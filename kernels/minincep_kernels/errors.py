@@ -23,3 +23,7 @@ class VariantError(UserError, ValueError):
 
 class ConfigError(UserError, ValueError):
     """A network, an end point or an option was asked for that does not exist or is out of range."""
+
+
+class PlanError(UserError, ValueError):
+    """A network cannot become a plan as it stands."""

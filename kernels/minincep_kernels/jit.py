@@ -81,6 +81,12 @@ class Kernel:
         else:
             _threads.run(self._dispatcher("parallel"), *prepared)
 
+    def serial(self, *arguments: Any) -> None:
+        """Call the serial version, however many threads there are: for a kernel that shares out
+        its work by itself.  Any number of Python threads may be in it."""
+        prepared = [_prepare(*pair) for pair in zip(arguments, self._written, strict=True)]
+        self._dispatcher("serial")(*prepared)
+
     def _dispatcher(self, mode: Mode) -> Any:
         if mode not in self._dispatchers:
             dispatcher = numba.njit(

@@ -13,6 +13,15 @@ Arrays are positional, everything static is keyword-only.  The residuals are all
 use, named where they arise.  `needs` says which gradients are wanted; the rule gives None for the
 others.  (vjp: vector-Jacobian product, the gradient of the result times the op's Jacobian.)
 
+An op whose result has not the shape of its first input says so, without working anything out:
+
+    @matmul.shape
+    def _(a, b):                                 # called as the forward is; raises as it does
+        return a.shape[0], b.shape[1]
+
+While somebody listens (`tracing`), ops do only that: the listener hears what is called with what,
+and the results are placeholders, which have a shape and no numbers of their own.
+
 The engine does the rest: it checks the types of numbers, records nodes, undoes broadcasting and
 adds gradients up.  Ops never do.  What it checks, it reads from the signature of the forward: an
 input may be None if it is annotated `Array | None`, a static argument annotated `float` must be a
@@ -28,7 +37,7 @@ import numbers
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from types import NoneType
-from typing import Any, get_args, overload
+from typing import Any, Protocol, get_args, overload
 
 import numpy as np
 
@@ -42,6 +51,7 @@ WHOLE = {int: ("iu", "whole numbers"), bool: ("b", "truth values")}
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _layer: ContextVar[str] = ContextVar("layer", default="")
+_tracer: ContextVar["Tracer | None"] = ContextVar("tracer", default=None)
 
 
 class Op:
@@ -65,17 +75,37 @@ class Op:
         self._signature = inspect.signature(forward, eval_str=True)
         self._whole = whole or {}
         self._vjp: Callable[..., tuple[Array | None, ...]] | None = None
+        self._shape: Callable[..., tuple[int, ...]] = _shape_of_first
         functools.update_wrapper(self, forward)
 
     def vjp(self, rule: Callable[..., tuple[Array | None, ...]]) -> None:
         """Decorator that gives the op its rule: (residuals, gy, needs, **static) -> gradients."""
         self._vjp = rule
 
+    def shape(self, rule: Callable[..., tuple[int, ...]]) -> None:
+        """Decorator that gives the op the shape of its result: (arrays, **static) -> shape.
+
+        The rule looks at the shapes of the arrays only, and raises what the forward would.
+        """
+        self._shape = rule
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the array inputs, in order."""
+        return tuple(
+            name for name, p in self._signature.parameters.items() if p.kind is not p.KEYWORD_ONLY
+        )
+
     def __call__(self, *inputs: Tensor | Array | None, **static: Any) -> Tensor:
-        path = _layer.get()
+        path, tracer = _layer.get(), _tracer.get()
         try:
             inputs, static = self._checked(*inputs, **static)
             arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+            if tracer is not None:
+                shape = self._shape(*arrays, **static)
+                output = placeholder(shape, next(x.dtype for x in arrays if x is not None))
+                tracer.record(self, inputs, static, path, output)
+                return output
             result, residuals = self._forward(*arrays, **static)
         except (TypeError, ValueError) as error:
             if path:
@@ -147,6 +177,10 @@ class Op:
         return f"<op {self.name}>"
 
 
+def _shape_of_first(x: Array, *_: Array | None, **static: Any) -> tuple[int, ...]:
+    return x.shape
+
+
 @overload
 def op(forward: Forward, /) -> Op: ...
 @overload
@@ -180,3 +214,32 @@ def layer(path: str) -> Iterator[None]:
         yield
     finally:
         _layer.reset(token)
+
+
+class Tracer(Protocol):
+    """Who listens to a trace."""
+
+    def record(
+        self,
+        op: Op,
+        inputs: tuple[Any, ...],
+        static: Mapping[str, Any],
+        path: str,
+        output: Tensor,
+    ) -> None:
+        """Hear of a call: the op, all its inputs and static arguments, the layer, the result."""
+
+
+@contextlib.contextmanager
+def tracing(tracer: Tracer) -> Iterator[None]:
+    """Within the `with` block ops compute nothing: they tell the tracer, and give placeholders."""
+    token = _tracer.set(tracer)
+    try:
+        yield
+    finally:
+        _tracer.reset(token)
+
+
+def placeholder(shape: tuple[int, ...], dtype: Any) -> Tensor:
+    """A tensor of a shape without numbers of its own: one zero, read-only, seen everywhere."""
+    return Tensor(np.broadcast_to(np.zeros((), dtype), shape))

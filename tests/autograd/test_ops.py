@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from minincep.autograd import Op, Tensor, gradcheck, ops
+from minincep.autograd.op import tracing
 from minincep_kernels import Array
+from minincep_kernels.errors import ConfigError
 from tests import oracle
 from tests.error_samples import ERRORS, ErrorSample
 from tests.samples import SAMPLES, Sample
@@ -14,6 +16,7 @@ from tests.samples import SAMPLES, Sample
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PUBLIC = {name: value for name, value in vars(ops).items() if isinstance(value, Op)}
+TRAINING = ("dropout", "softmax_cross_entropy")  # no trace takes them
 EACH_SAMPLE = pytest.mark.parametrize(
     "sample", SAMPLES, ids=lambda sample: f"{sample.op.name}: {sample.name}"
 )
@@ -137,6 +140,36 @@ def test_error(sample: ErrorSample) -> None:
     with pytest.raises(sample.error, match=sample.message) as raised:
         sample.op(*sample.inputs, **sample.static)
     assert raised.type is sample.error
+
+
+class Silent:
+    """Listens to a trace, and says nothing."""
+
+    def record(self, *_: Any) -> None: ...
+
+
+@EACH_DTYPE
+@EACH_SAMPLE
+def test_shape_in_a_trace(sample: Sample, dtype: Any) -> None:
+    arrays = sample.arrays(dtype)
+    wanted = sample(*arrays)
+    with tracing(Silent()):
+        y = sample(*arrays)
+    assert (y.shape, y.dtype) == (wanted.shape, wanted.dtype)
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        sample
+        for sample in ERRORS
+        if sample.error is not ConfigError and sample.op.name not in TRAINING
+    ],
+    ids=lambda sample: f"{sample.op.name}: {sample.message}",
+)
+def test_error_in_a_trace(sample: ErrorSample) -> None:
+    with tracing(Silent()):
+        test_error(sample)
 
 
 @pytest.mark.parametrize("name", PUBLIC)

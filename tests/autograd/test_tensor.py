@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from minincep.autograd import Tensor, no_grad, op, ops
-from minincep.autograd.op import layer
+from minincep.autograd.op import layer, placeholder, tracing
 from minincep.nn.module import Parameter
 from minincep_kernels import Array
 from minincep_kernels.errors import DTypeError, ShapeError
@@ -163,6 +163,64 @@ def test_no_grad_ends_with_an_error() -> None:
 def test_nothing_is_recorded_without_need() -> None:
     assert ops.relu(Tensor(np.ones(1))).node is None
     assert ops.relu(leaf([1.0]).detach()).node is None
+
+
+# Tracing.
+
+
+class Listener:
+    """Writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+
+    def record(self, *call: Any) -> None:
+        self.heard.append(call)
+
+
+def test_a_trace_hears_every_call() -> None:
+    x, filters = placeholder((1, 5, 6, 3), np.float32), np.ones((3, 3, 3, 4), np.float32)
+    listener = Listener()
+    with tracing(listener):
+        with layer("stem/conv"):
+            y = ops.conv2d(x, filters, stride=(2, 2))
+        z = ops.relu(y)
+    static = {"stride": (2, 2), "padding": "valid"}
+    assert listener.heard == [
+        (ops.conv2d, (x, filters, None), static, "stem/conv", y),
+        (ops.relu, (y,), {}, "", z),
+    ]
+    assert z.shape == (1, 2, 2, 4)
+
+
+def test_a_trace_computes_nothing() -> None:
+    x = leaf(np.ones((1 << 12, 1)))
+    listener = Listener()
+    tracemalloc.start()
+    try:
+        with tracing(listener):
+            y = ops.add(x, placeholder((1 << 12, 1 << 12), np.float64))  # 128 MB, if they were
+        used = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert y.shape == (1 << 12, 1 << 12)
+    assert used < 1 << 20
+    assert (y.node, y.requires_grad, y.data.flags.writeable) == (None, False, False)
+    assert x.data.flags.writeable
+
+
+def test_a_trace_ends() -> None:
+    listener = Listener()
+    with pytest.raises(ShapeError) as raised, tracing(listener), layer("logits"):
+        ops.matmul(leaf([1.0]), leaf([1.0]))
+    assert raised.value.__notes__ == ["in layer logits"]
+    assert ops.relu(leaf([-1.0, 2.0])).data.tolist() == [0.0, 2.0]
+    assert listener.heard == []
+
+
+def test_inputs_have_names() -> None:
+    assert ops.conv2d.input_names == ("x", "filters", "bias")
+    assert ops.concat.input_names == ("parts",)
 
 
 # The life of the tape.

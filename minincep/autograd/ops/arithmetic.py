@@ -9,11 +9,22 @@ from minincep_kernels import Array, elementwise
 from minincep_kernels.errors import ShapeError
 
 
-def _check_broadcast(name: str, a: Array, b: Array) -> None:
+def _broadcast(name: str, a: Array, b: Array) -> tuple[int, ...]:
     try:
-        np.broadcast_shapes(a.shape, b.shape)
+        return np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
         raise ShapeError(f"{name}: {a.shape} and {b.shape} do not broadcast") from None
+
+
+def _check_bias(x: Array, bias: Array) -> None:
+    if not x.ndim or bias.shape != x.shape[-1:]:
+        raise ShapeError(f"add_bias: x {x.shape} needs a bias {x.shape[-1:]}, got {bias.shape}")
+
+
+def _product(a: Array, b: Array) -> tuple[int, int]:
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        raise ShapeError(f"matmul takes (M, K) and (K, N), got {a.shape} and {b.shape}")
+    return a.shape[0], b.shape[1]
 
 
 @op
@@ -25,8 +36,13 @@ def add(a: Array, b: Array) -> tuple[Array, Any]:
     ShapeError
         If the shapes do not broadcast.
     """
-    _check_broadcast("add", a, b)
+    _broadcast("add", a, b)
     return elementwise.add(a, b) if a.shape == b.shape else a + b, ()
+
+
+@add.shape
+def _(a: Array, b: Array) -> tuple[int, ...]:
+    return _broadcast("add", a, b)
 
 
 @add.vjp
@@ -43,8 +59,13 @@ def multiply(a: Array, b: Array) -> tuple[Array, Any]:
     ShapeError
         If the shapes do not broadcast.
     """
-    _check_broadcast("multiply", a, b)
+    _broadcast("multiply", a, b)
     return a * b, (a, b)
+
+
+@multiply.shape
+def _(a: Array, b: Array) -> tuple[int, ...]:
+    return _broadcast("multiply", a, b)
 
 
 @multiply.vjp
@@ -75,9 +96,14 @@ def add_bias(x: Array, bias: Array) -> tuple[Array, Any]:
     ShapeError
         If `bias` is not one number for each channel of x.
     """
-    if not x.ndim or bias.shape != x.shape[-1:]:
-        raise ShapeError(f"add_bias: x {x.shape} needs a bias {x.shape[-1:]}, got {bias.shape}")
+    _check_bias(x, bias)
     return x + bias, ()
+
+
+@add_bias.shape
+def _(x: Array, bias: Array) -> tuple[int, ...]:
+    _check_bias(x, bias)
+    return x.shape
 
 
 @add_bias.vjp
@@ -94,9 +120,13 @@ def matmul(a: Array, b: Array) -> tuple[Array, Any]:
     ShapeError
         If a or b is not a matrix, or their inner lengths differ.
     """
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
-        raise ShapeError(f"matmul takes (M, K) and (K, N), got {a.shape} and {b.shape}")
+    _product(a, b)
     return a @ b, (a, b)
+
+
+@matmul.shape
+def _(a: Array, b: Array) -> tuple[int, ...]:
+    return _product(a, b)
 
 
 @matmul.vjp

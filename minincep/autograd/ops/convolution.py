@@ -7,7 +7,16 @@ from minincep.autograd.op import op
 from minincep_kernels import Array
 from minincep_kernels.errors import ShapeError
 from minincep_kernels.registry import choose
-from minincep_kernels.shapes import Padding, conv2d_shape
+from minincep_kernels.shapes import Conv2dShape, Padding, conv2d_shape
+
+
+def _checked(
+    x: Array, filters: Array, bias: Array | None, stride: tuple[int, int], padding: Padding
+) -> Conv2dShape:
+    shape = conv2d_shape(x.shape, filters.shape, stride, padding)
+    if bias is not None and bias.shape != (shape.out_channels,):
+        raise ShapeError(f"conv2d: bias must be ({shape.out_channels},), got {bias.shape}")
+    return shape
 
 
 @op
@@ -35,14 +44,24 @@ def conv2d(
         If the number of channels differs, the filter is larger than the padded image, or the
         bias does not fit.
     """
-    shape = conv2d_shape(x.shape, filters.shape, stride, padding)
+    shape = _checked(x, filters, bias, stride, padding)
     variant = choose("conv2d", shape)
     y = variant.forward(x, filters, shape)
     if bias is not None:
-        if bias.shape != (shape.out_channels,):
-            raise ShapeError(f"conv2d: bias must be ({shape.out_channels},), got {bias.shape}")
         y += bias
     return y, (x, filters, shape, variant)
+
+
+@conv2d.shape
+def _(
+    x: Array,
+    filters: Array,
+    bias: Array | None,
+    *,
+    stride: tuple[int, int],
+    padding: Padding,
+) -> tuple[int, ...]:
+    return _checked(x, filters, bias, stride, padding).output
 
 
 @conv2d.vjp

@@ -9,9 +9,14 @@ from minincep_kernels import Array
 from minincep_kernels.errors import ConfigError, ShapeError
 
 
-def _log_softmax(x: Array) -> Array:
+def _check_logits(x: Array) -> tuple[int, ...]:
     if x.ndim != 2 or not x.shape[1]:
         raise ShapeError(f"softmax takes logits (N, classes), got {x.shape}")
+    return x.shape
+
+
+def _log_softmax(x: Array) -> Array:
+    _check_logits(x)
     shifted = x - x.max(axis=1, keepdims=True)  # exp cannot overflow, and the result is the same
     logs: Array = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
     return logs
@@ -28,6 +33,11 @@ def log_softmax(x: Array) -> tuple[Array, Any]:
     """
     y = _log_softmax(x)
     return y, (y,)
+
+
+@log_softmax.shape
+def _(x: Array) -> tuple[int, ...]:
+    return _check_logits(x)
 
 
 @log_softmax.vjp
@@ -47,6 +57,11 @@ def softmax(x: Array) -> tuple[Array, Any]:
     """
     y = np.exp(_log_softmax(x))
     return y, (y,)
+
+
+@softmax.shape
+def _(x: Array) -> tuple[int, ...]:
+    return _check_logits(x)
 
 
 @softmax.vjp
@@ -119,6 +134,11 @@ def softmax_cross_entropy(
     target[np.arange(rows), labels] += 1 - label_smoothing
     loss = -np.sum(weights * np.sum(target * logs, axis=1))
     return np.asarray(loss, logits.dtype), (logs, target, weights)
+
+
+@softmax_cross_entropy.shape
+def _(*_: Array | None, **static: Any) -> tuple[int, ...]:
+    return ()
 
 
 @softmax_cross_entropy.vjp

@@ -9,6 +9,21 @@ from minincep_kernels import Array, norm
 from minincep_kernels.errors import ShapeError
 
 
+def _check_batch_norm(x: Array, **arrays: Array | None) -> None:
+    if not x.ndim or not x.shape[-1]:
+        raise ShapeError(f"batch_norm takes (..., C) with at least one channel, got {x.shape}")
+    for name, array in arrays.items():
+        if array is not None and array.shape != x.shape[-1:]:
+            raise ShapeError(
+                f"batch_norm: x {x.shape} needs {name} of shape ({x.shape[-1]},), got {array.shape}"
+            )
+
+
+def _check_rows(x: Array) -> None:
+    if x.ndim != 2:
+        raise ShapeError(f"l2_normalize takes (N, C), got {x.shape}")
+
+
 @op
 def batch_norm(
     x: Array,
@@ -39,16 +54,18 @@ def batch_norm(
     ShapeError
         If x has no channels, or an array has not one number for each.
     """
-    if not x.ndim or not x.shape[-1]:
-        raise ShapeError(f"batch_norm takes (..., C) with at least one channel, got {x.shape}")
-    for name, array in [("gamma", gamma), ("beta", beta), ("mean", mean), ("variance", variance)]:
-        if array is not None and array.shape != x.shape[-1:]:
-            raise ShapeError(
-                f"batch_norm: x {x.shape} needs {name} of shape ({x.shape[-1]},), got {array.shape}"
-            )
+    _check_batch_norm(x, gamma=gamma, beta=beta, mean=mean, variance=variance)
     inverse = norm.inverse_deviation(variance, eps)
     scale = inverse if gamma is None else gamma * inverse
     return norm.forward(x, mean, scale, beta), (x, mean, inverse, scale)
+
+
+@batch_norm.shape
+def _(
+    x: Array, gamma: Array | None, beta: Array, mean: Array, variance: Array, **_: Any
+) -> tuple[int, ...]:
+    _check_batch_norm(x, gamma=gamma, beta=beta, mean=mean, variance=variance)
+    return x.shape
 
 
 @batch_norm.vjp
@@ -83,12 +100,17 @@ def l2_normalize(x: Array, *, eps: float = 1e-10) -> tuple[Array, Any]:
     ShapeError
         If x is not (N, C).
     """
-    if x.ndim != 2:
-        raise ShapeError(f"l2_normalize takes (N, C), got {x.shape}")
+    _check_rows(x)
     squares = np.sum(x * x, axis=1, keepdims=True)
     inverse = 1 / np.sqrt(np.maximum(squares, np.asarray(eps, x.dtype)))
     y = x * inverse
     return y, (y, inverse, squares > eps)
+
+
+@l2_normalize.shape
+def _(x: Array, *, eps: float) -> tuple[int, ...]:
+    _check_rows(x)
+    return x.shape
 
 
 @l2_normalize.vjp

@@ -21,6 +21,12 @@ def _checked(
     return shape
 
 
+def _pixel(x: Array) -> tuple[int, ...]:
+    if x.ndim != 4 or 0 in x.shape[1:3]:
+        raise ShapeError(f"global_avg_pool2d takes (N, H, W, C) with pixels, got {x.shape}")
+    return (x.shape[0], 1, 1, x.shape[3])
+
+
 @op
 def max_pool2d(
     x: Array,
@@ -40,6 +46,13 @@ def max_pool2d(
     shape = _checked(x, kernel_size, stride, padding)
     y, argmax = pool.max_forward(x, shape)
     return y, (argmax, shape)
+
+
+@max_pool2d.shape
+def _(
+    x: Array, *, kernel_size: tuple[int, int], stride: tuple[int, int], padding: Padding
+) -> tuple[int, ...]:
+    return _checked(x, kernel_size, stride, padding).output
 
 
 @max_pool2d.vjp
@@ -68,6 +81,13 @@ def avg_pool2d(
     return pool.average_forward(x, shape), (shape,)
 
 
+@avg_pool2d.shape
+def _(
+    x: Array, *, kernel_size: tuple[int, int], stride: tuple[int, int], padding: Padding
+) -> tuple[int, ...]:
+    return _checked(x, kernel_size, stride, padding).output
+
+
 @avg_pool2d.vjp
 def _(residuals: Any, gy: Array, needs: tuple[bool, ...], **_: Any) -> tuple[Array | None, ...]:
     (shape,) = residuals
@@ -83,9 +103,13 @@ def global_avg_pool2d(x: Array) -> tuple[Array, Any]:
     ShapeError
         If x is not (N, H, W, C), or has no pixels.
     """
-    if x.ndim != 4 or 0 in x.shape[1:3]:
-        raise ShapeError(f"global_avg_pool2d takes (N, H, W, C) with pixels, got {x.shape}")
+    _pixel(x)
     return pool.global_average_forward(x), (x.shape,)
+
+
+@global_avg_pool2d.shape
+def _(x: Array) -> tuple[int, ...]:
+    return _pixel(x)
 
 
 @global_avg_pool2d.vjp

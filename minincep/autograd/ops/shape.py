@@ -9,15 +9,7 @@ from minincep_kernels import Array
 from minincep_kernels.errors import ShapeError
 
 
-@op
-def concat(*parts: Array) -> tuple[Array, Any]:
-    """Channels side by side: (..., C1), (..., C2), ... -> (..., C1 + C2 + ...).
-
-    Raises
-    ------
-    ShapeError
-        If there is no part, one has no axes, or they differ in an axis other than the last.
-    """
+def _joined(parts: tuple[Array, ...]) -> tuple[int, ...]:
     if (
         not parts
         or not parts[0].ndim
@@ -27,8 +19,38 @@ def concat(*parts: Array) -> tuple[Array, Any]:
             "concat: parts must agree in all axes but the last, got "
             f"{', '.join(str(part.shape) for part in parts) or 'no part'}"
         )
+    return (*parts[0].shape[:-1], sum(part.shape[-1] for part in parts))
+
+
+def _reshaped(x: Array, shape: tuple[int, ...]) -> Array:
+    try:
+        return x.reshape(shape)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"reshape: {x.size} elements of shape {x.shape} to {shape}") from error
+
+
+def _check_some(x: Array) -> None:
+    if not x.size:
+        raise ShapeError(f"mean of an array without elements, {x.shape}")
+
+
+@op
+def concat(*parts: Array) -> tuple[Array, Any]:
+    """Channels side by side: (..., C1), (..., C2), ... -> (..., C1 + C2 + ...).
+
+    Raises
+    ------
+    ShapeError
+        If there is no part, one has no axes, or they differ in an axis other than the last.
+    """
+    _joined(parts)
     ends = tuple(int(end) for end in np.cumsum([part.shape[-1] for part in parts]))
     return np.concatenate(parts, axis=-1), (ends,)
+
+
+@concat.shape
+def _(*parts: Array) -> tuple[int, ...]:
+    return _joined(parts)
 
 
 @concat.vjp
@@ -47,10 +69,12 @@ def reshape(x: Array, *, shape: tuple[int, ...]) -> tuple[Array, Any]:
     ShapeError
         If the number of elements differs, or `shape` is none.
     """
-    try:
-        return x.reshape(shape), (x.shape,)
-    except (TypeError, ValueError) as error:
-        raise ShapeError(f"reshape: {x.size} elements of shape {x.shape} to {shape}") from error
+    return _reshaped(x, shape), (x.shape,)
+
+
+@reshape.shape
+def _(x: Array, *, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return _reshaped(x, shape).shape
 
 
 @reshape.vjp
@@ -68,9 +92,14 @@ def mean(x: Array) -> tuple[Array, Any]:
     ShapeError
         If there are none.
     """
-    if not x.size:
-        raise ShapeError(f"mean of an array without elements, {x.shape}")
+    _check_some(x)
     return np.asarray(x.mean(dtype=np.float64), x.dtype), (x.shape,)
+
+
+@mean.shape
+def _(x: Array) -> tuple[int, ...]:
+    _check_some(x)
+    return ()
 
 
 @mean.vjp

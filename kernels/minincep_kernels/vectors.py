@@ -1,0 +1,350 @@
+"""Vectors of float32 in Numba: as many numbers as one register of this CPU holds.
+
+LLVM, the compiler behind Numba, knows the type `<16 x float>`; Python does not.  This file lends it:
+
+- for kernels written in Python, a Numba type and a handful of functions on it (`load`, `store`,
+  `maximum`, ...), each of which becomes one instruction;
+- for kernels written out as LLVM code (`microkernel`, `winograd`), the same as methods of `Emitter`.
+
+`LANES` is the width of the CPU that Numba compiles for, which is this machine's unless the user
+has set NUMBA_CPU_NAME.  Every other number in the kernels follows from it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic, models, register_model
+
+INT = ir.IntType(64)
+FLOAT = ir.FloatType()
+POINTER = ir.PointerType(FLOAT)
+
+
+if numba.config.CPU_NAME is not None and numba.config.CPU_FEATURES is None:
+    # Numba would add this machine's features, such as AVX-512, to the CPU that the user named.
+    numba.config.CPU_FEATURES = ""
+
+
+def _assembly(lanes: int, operation: str) -> str:
+    """What LLVM makes of one operation on vectors, for the CPU that Numba compiles for."""
+    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    vector = f"<{lanes} x float>"
+    source = f"""
+        declare {vector} @llvm.fma.v{lanes}f32({vector}, {vector}, {vector})
+        define {vector} @f({vector} %a, {vector} %b, {vector} %c) {{
+          %r = {operation}
+          ret {vector} %r
+        }}"""
+    target = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
+    return str(target.emit_assembly(llvm.parse_assembly(source)))
+
+
+def _registers() -> tuple[int, int, bool]:
+    """Numbers in a vector register, how many such registers there are, and whether they multiply
+    and add in one instruction."""
+    if not _assembly(16, "fadd <16 x float> %a, %b").count("add"):
+        raise NotImplementedError("LLVM adds vectors in a way that this code does not know")
+    for register, lanes, count in (("zmm", 16, 32), ("ymm", 8, 16)):
+        if register in _assembly(lanes, f"fadd <{lanes} x float> %a, %b"):
+            break
+    else:
+        lanes, count = 4, 16
+    vector = f"<{lanes} x float>"
+    fused = _assembly(
+        lanes, f"call {vector} @llvm.fma.v{lanes}f32({vector} %a, {vector} %b, {vector} %c)"
+    )
+    return lanes, count, "fmadd" in fused or "fmla" in fused
+
+
+LANES, REGISTERS, FUSED = _registers()
+COLUMNS_SLACK = 2 * LANES  # floats that a vector may reach beyond the last channel
+VECTOR = ir.VectorType(FLOAT, LANES)
+ZERO = ir.Constant(VECTOR, [0.0] * LANES)
+
+
+def whole(number: int) -> ir.Constant:
+    """A constant for addresses and counts."""
+    return ir.Constant(INT, number)
+
+
+def padded(count: int) -> int:
+    """The next multiple of LANES."""
+    return -(-count // LANES) * LANES
+
+
+class Emitter:
+    """Writes the LLVM code of one function over vectors.
+
+    Attributes
+    ----------
+    function
+        The function that is being written.
+    builder
+        llvmlite's builder, at the place where the next instruction goes.
+    """
+
+    def __init__(self, function: ir.Function) -> None:
+        self.function = function
+        self.builder = ir.IRBuilder(function.append_basic_block())
+
+    def at(self, pointer: ir.Value, offset: ir.Value | int) -> ir.Value:
+        """The address so many floats further."""
+        offset = whole(offset) if isinstance(offset, int) else offset
+        return self.builder.gep(pointer, [offset])
+
+    def opaque(self, number: ir.Value) -> ir.Value:
+        """The same number, of which LLVM is to know nothing: an empty piece of assembly."""
+        kind = ir.FunctionType(number.type, [number.type])
+        return self.builder.call(ir.InlineAsm(kind, "", "=r,0"), [number])
+
+    def load(self, pointer: ir.Value) -> ir.Value:
+        return _load(self.builder, pointer)
+
+    def store(self, value: ir.Value, pointer: ir.Value) -> None:
+        _store(self.builder, value, pointer)
+
+    def store_first(self, count: ir.Value, value: ir.Value, pointer: ir.Value) -> None:
+        _store_first(self.builder, count, value, pointer)
+
+    def splat(self, number: ir.Value | float) -> ir.Value:
+        """One number in all lanes."""
+        if not isinstance(number, ir.Value):
+            return ir.Constant(VECTOR, [number] * LANES)
+        return _splat(self.builder, number)
+
+    def add(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fadd(a, b)
+
+    def subtract(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fsub(a, b)
+
+    def multiply(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        return self.builder.fmul(a, b)
+
+    def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """A b + c, rounded once where the CPU can."""
+        if not FUSED:  # LLVM would call a function for each number
+            return self.builder.fadd(self.builder.fmul(a, b), c)
+        name = f"llvm.fma.v{LANES}f32"
+        module = self.function.module
+        fma = module.globals.get(name) or ir.Function(
+            module, ir.FunctionType(VECTOR, [VECTOR] * 3), name
+        )
+        return self.builder.call(fma, [a, b, c])
+
+    def at_least(self, x: ir.Value, floor: ir.Value) -> ir.Value:
+        """The larger of both; where x is not a number, x."""
+        return self.builder.select(self.builder.fcmp_ordered("<", x, floor), floor, x)
+
+    def loop(
+        self,
+        count: ir.Value,
+        state: Sequence[ir.Value],
+        body: Callable[[ir.Value, list[ir.Value]], Sequence[ir.Value]],
+    ) -> list[ir.Value]:
+        """Emit ``for i in range(count): state = body(i, state)``, count being at least 1.
+
+        The state stays in registers, as far as they reach.
+        """
+        before = self.builder.block
+        top = self.function.append_basic_block()
+        self.builder.branch(top)
+        self.builder.position_at_end(top)
+        index = self.builder.phi(INT)
+        index.add_incoming(whole(0), before)
+        phis = []
+        for value in state:
+            phis.append(self.builder.phi(value.type))
+            phis[-1].add_incoming(value, before)
+        after = list(body(index, phis))
+        following = self.builder.add(index, whole(1))
+        index.add_incoming(following, self.builder.block)
+        for phi, value in zip(phis, after, strict=True):
+            phi.add_incoming(value, self.builder.block)
+        done = self.function.append_basic_block()
+        self.builder.cbranch(self.builder.icmp_signed("<", following, count), top, done)
+        self.builder.position_at_end(done)
+        return after
+
+    def if_else(
+        self, condition: ir.Value, then: Callable[[], object], otherwise: Callable[[], object]
+    ) -> None:
+        """Emit ``if condition: then() else: otherwise()``."""
+        with self.builder.if_else(condition) as (yes, no):
+            with yes:
+                then()
+            with no:
+                otherwise()
+
+
+def _load(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
+    value = builder.load(builder.bitcast(pointer, VECTOR.as_pointer()))
+    value.align = 4  # of one float: nothing promises more
+    return value
+
+
+def _store(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
+    builder.store(value, builder.bitcast(pointer, VECTOR.as_pointer())).align = 4
+
+
+def _store_first(
+    builder: ir.IRBuilder, count: ir.Value, value: ir.Value, pointer: ir.Value
+) -> None:
+    """Store the first `count` lanes, and leave what lies behind them alone."""
+    lane = ir.Constant(ir.VectorType(INT, LANES), list(range(LANES)))
+    mask = builder.icmp_signed("<", lane, _splat(builder, count))
+    pointer = builder.bitcast(pointer, VECTOR.as_pointer())
+    kinds = [VECTOR, pointer.type, ir.IntType(32), mask.type]
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(ir.VoidType(), kinds),
+        f"llvm.masked.store.v{LANES}f32.p0",
+    )
+    builder.call(function, [value, pointer, ir.Constant(ir.IntType(32), 4), mask])
+
+
+def _splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
+    kind = ir.VectorType(number.type, LANES)
+    first = ir.Constant(ir.IntType(32), 0)
+    single = builder.insert_element(ir.Constant(kind, ir.Undefined), number, first)
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(single, ir.Constant(kind, ir.Undefined), everywhere)
+
+
+# The same for kernels in Python: a type, and functions on it.
+
+
+class Vector(types.Type):  # type: ignore[misc]  # Numba has no types
+    """`LANES` float32 numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(f"float32x{LANES}")
+
+
+_vector = Vector()
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, VECTOR)
+
+
+def address(context: Any, builder: ir.IRBuilder, kind: Any, array: Any, offset: Any) -> ir.Value:
+    """Address of an element of a flat array, as LLVM code sees it."""
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.gep(builder.bitcast(data, POINTER), [offset])
+
+
+def is_flat(kind: Any) -> bool:
+    """Whether this is the Numba type of what the functions here take: float32, one axis."""
+    return (
+        isinstance(kind, types.Array)
+        and kind.dtype == types.float32
+        and kind.ndim == 1
+        and kind.layout == "C"
+    )
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def address_of(typing: Any, array: Any, offset: Any) -> Any:
+    """The address of array[offset], a whole number."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ptrtoint(address(context, builder, signature.args[0], *arguments), INT)
+
+    return (types.int64(array, types.int64), generate) if is_flat(array) else None
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load(typing: Any, array: Any, offset: Any) -> Any:
+    """array[offset : offset + LANES] as a vector; nothing checks the bounds."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _load(builder, address(context, builder, signature.args[0], *arguments))
+
+    return (_vector(array, types.int64), generate) if is_flat(array) else None
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
+    """array[offset : offset + LANES] = value; nothing checks the bounds."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, offset, value = arguments
+        _store(builder, value, address(context, builder, signature.args[0], array, offset))
+        return context.get_dummy_value()
+
+    return (types.void(array, types.int64, value), generate) if is_flat(array) else None
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store_first(typing: Any, array: Any, offset: Any, count: Any, value: Any) -> Any:
+    """array[offset : offset + count] = value[:count], count being at most LANES."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, offset, count, value = arguments
+        pointer = address(context, builder, signature.args[0], array, offset)
+        _store_first(builder, count, value, pointer)
+        return context.get_dummy_value()
+
+    signature = types.void(array, types.int64, types.int64, value)
+    return (signature, generate) if is_flat(array) else None
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def splat(typing: Any, number: Any) -> Any:
+    """One number in all lanes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _splat(builder, arguments[0])
+
+    return _vector(types.float32), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def add(typing: Any, a: Any, b: Any) -> Any:
+    """A + b, lane by lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fadd(*arguments)
+
+    return _vector(a, b), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def multiply(typing: Any, a: Any, b: Any) -> Any:
+    """A b, lane by lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fmul(*arguments)
+
+    return _vector(a, b), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def maximum(typing: Any, a: Any, b: Any) -> Any:
+    """The larger of both, lane by lane; a where a is not a number, b where b is not."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, b = arguments
+        return builder.select(
+            builder.or_(builder.fcmp_unordered("uno", b, b), builder.fcmp_ordered("<", a, b)), b, a
+        )
+
+    return _vector(a, b), generate
+
+
+@numba.extending.register_jitable  # type: ignore[untyped-decorator]
+def store_up_to(array: Any, offset: int, count: int, value: Any) -> None:
+    """Store a vector of which only `count` numbers are there, `count` being 1 or more."""
+    if count >= LANES:
+        store(array, offset, value)
+    else:
+        store_first(array, offset, count, value)

@@ -32,8 +32,8 @@ class Contender:
     channels_first: ClassVar[bool] = True
 
     @staticmethod
-    def convert(source: Path, folder: Path) -> None:
-        """Write what `load` reads into an empty folder."""
+    def convert(source: Path, folder: Path, size: int) -> None:
+        """Write what `load` reads into an empty folder, for pictures of this size."""
         raise NotImplementedError
 
     def load(self, path: Path, threads: int, x: Floats) -> None:
@@ -55,7 +55,7 @@ class Minincep(Contender):
     channels_first = False
 
     @staticmethod
-    def convert(source: Path, folder: Path) -> None:
+    def convert(source: Path, folder: Path, size: int) -> None:
         import minincep as mi
         from minincep.io.verify import reference_network
 
@@ -120,9 +120,9 @@ class OpenVino(Contender):
 class PyTorch(Contender):
     """Channels last, traced and frozen.
 
-    Freezing joins each convolution with its ReLU, so it beats the same graph run eagerly.
-    `torch.compile` with frozen weights gave wrong outputs for the Inception-ResNets, and
-    `torch.jit.optimize_for_inference` was no faster.
+    That beat running the same graph eagerly.  `torch.jit.optimize_for_inference` added nothing.
+    `torch.compile` was no faster, and with `freezing` its outputs for the Inception-ResNets were
+    wrong.
     """
 
     name = "PyTorch"
@@ -136,7 +136,8 @@ class PyTorch(Contender):
         torch.set_num_threads(threads)
         self._torch = torch
         with torch.inference_mode():
-            traced = torch.jit.trace(TorchGraph(path), self._tensor(x), check_trace=False)
+            graph = TorchGraph(path).eval()
+            traced = torch.jit.trace(graph, self._tensor(x), check_trace=False)
             self._graph = torch.jit.freeze(traced)
 
     def run(self, x: Floats) -> Floats:
@@ -156,12 +157,11 @@ class Ncnn(Contender):
     batches = False  # its arrays have no batch axis
 
     @staticmethod
-    def convert(source: Path, folder: Path) -> None:
-        size = inner_size(source)
-        copy = shutil.copy(source, folder / "network.onnx")  # it writes files beside its input
+    def convert(source: Path, folder: Path, size: int) -> None:
+        link = folder / "network.onnx"  # everything is written beside the input
+        link.symlink_to(source.resolve())
         shape = f"inputshape=[1,3,{size},{size}]f32"
-        script = "import pnnx; pnnx.pnnx()"
-        run_python(script, str(copy), shape, "fp16=0")
+        run_python("import pnnx; pnnx.pnnx()", link, shape, "fp16=0")
         for path in folder.iterdir():
             if ".ncnn." not in path.name:
                 path.unlink()
@@ -182,3 +182,72 @@ class Ncnn(Contender):
         extractor.input("in0", self._ncnn.Mat(x[0]))
         _, output = extractor.extract("out0")
         return np.array(output).reshape(1, -1)
+
+
+class Mnn(Contender):
+    """Precision "high" is float32 on every CPU."""
+
+    name = "MNN"
+    packages = ("MNN",)
+    converter = "MNN"
+
+    @staticmethod
+    def convert(source: Path, folder: Path, size: int) -> None:
+        # Not the command `mnnconvert`: at its start it installs a package that reports its use,
+        # with whatever `pip` comes first on the path.  This is the function inside.
+        script = "import sys, _tools; sys.exit(not _tools.mnnconvert(sys.argv))"
+        model = folder / "network.mnn"
+        run_python(script, "-f", "ONNX", "--modelFile", source, "--MNNModel", model)
+
+    def load(self, path: Path, threads: int, x: Floats) -> None:
+        mnn: Any = import_module("MNN")
+        self._expr = mnn.expr
+        setting = {"backend": "CPU", "numThread": threads, "precision": "high"}
+        self._manager = mnn.nn.create_runtime_manager((setting,))
+        # Hint 3 is how far Winograd may go.  At 3, the default, tiles are so large that outputs
+        # differ by more than TOLERANCE; 2 is the next.
+        self._manager.set_hint(3, 2)
+        self._net = mnn.nn.load_module_from_file(
+            str(path / "network.mnn"),
+            ["input"],
+            ["output"],
+            runtime_manager=self._manager,
+            shape_mutable=False,
+        )
+
+    def run(self, x: Floats) -> Floats:
+        output = self._net.forward(self._expr.const(x, x.shape, self._expr.NCHW))
+        return np.array(output.read())
+
+
+CONTENDERS: tuple[type[Contender], ...] = (Minincep, OnnxRuntime, OpenVino, PyTorch, Ncnn, Mnn)
+
+
+def run_python(script: str, *arguments: str | Path) -> None:
+    """Run a converter in a process of its own; what it prints goes to stderr."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+def prepared(contender: type[Contender], source: Path, cache: Path, size: int) -> Path:
+    """What the contender's `load` reads, converted if that was not done yet, whole or not at all.
+
+    Conversions are kept in CACHE/<converter>-<version>/<network>/, and made again when the source
+    is newer.
+    """
+    if not contender.converter:
+        return source
+    package = f"{contender.converter}-{version(contender.converter)}"
+    folder = cache / package / source.stem
+    if folder.exists() and folder.stat().st_mtime > source.stat().st_mtime:
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    print(f"converting {source.name} for {contender.name}", file=sys.stderr)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        part = Path(scratch) / "part"
+        part.mkdir()
+        contender.convert(source, part, size)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(part, folder)
+    return folder

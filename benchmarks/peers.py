@@ -1,15 +1,17 @@
-"""Time minincep beside ONNX Runtime, on the same weights and the same pictures.
+"""Time minincep beside other engines, on the same weights and the same pictures, in float32.
 
     pip install -e '.[benchmark]'
-    python benchmarks/peers.py DIR --models inception_v4 --threads 1,2 --batch 1,8 -o results.json
+    python benchmarks/peers.py DIR CACHE --threads 1,2 --batch 1,8 -o benchmarks/results/peers.json
 
-DIR holds the networks with reference weights, written by `tools/reference/make.py onnx DIR`.
+DIR holds the networks with reference weights, written by `tools/reference/make.py onnx DIR`; in
+CACHE are kept the files that some engines want instead.  A PyTorch for the CPU alone, installed
+first, saves gigabytes.
+`readme_table.py` puts the results into the README.
+
 Outputs are compared before anything is timed: where they disagree, the run stops with exit
 status 1.  The engines take turns, each in a process of its own that sleeps meanwhile (threads that
 spin in one process would steal the cores of the other).  Read the ratios, not the times: both
 sides of a ratio come from the same round, and above 1 minincep is the faster one.
-
-To add an engine, write a class like `OnnxRuntime` and put it into `CONTENDERS`.
 """
 
 import argparse
@@ -26,78 +28,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from minincep.io import reference
+from benchmarks.contenders import CONTENDERS, Contender, Floats, prepared
 
-Floats = npt.NDArray[np.float32]
-DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
 SIZES = {"inception_v4": 299, "inception_resnet_v2": 299, "inception_resnet_v1": 160}
-TOLERANCE = 1e-4  # between outputs, in standard deviations
-PAUSE = 0.05  # seconds; threads spin on for some milliseconds when a call is over
-
-
-class Contender:
-    """An engine.  It is made in a process of its own, and imports what it needs in `load`."""
-
-    name: ClassVar[str]
-    packages: ClassVar[tuple[str, ...]]  # whose versions the report states
-    channels_first: ClassVar[bool]
-    file: ClassVar[str] = "{model}.onnx"  # what `load` reads, in DIR or absolute
-
-    def load(self, path: Path, threads: int) -> None:
-        """Make ready to run a network on this many threads."""
-        raise NotImplementedError
-
-    def run(self, x: Floats) -> Floats:
-        """(N, H, W, 3), or (N, 3, H, W) with channels first -> logits or embeddings (N, K)."""
-        raise NotImplementedError
-
-
-class Minincep(Contender):
-    """The network as a user calls it."""
-
-    name = "minincep"
-    packages = ("minincep", "numpy", "numba")
-    channels_first = False
-    file = str(DATA / "reference_{model}.h5")
-
-    def load(self, path: Path, threads: int) -> None:
-        import minincep as mi
-        from minincep.io.verify import reference_network
-
-        self._no_grad, self._tensor = mi.no_grad, mi.Tensor
-        self._network = reference_network(path)
-        mi.set_num_threads(threads)
-
-    def run(self, x: Floats) -> Floats:
-        with self._no_grad():
-            return np.asarray(self._network(self._tensor(x)).data)
-
-
-class OnnxRuntime(Contender):
-    """ONNX Runtime on the CPU, with all the graph optimisations that are its default."""
-
-    name = "ONNX Runtime"
-    packages = ("onnxruntime",)
-    channels_first = True
-
-    def load(self, path: Path, threads: int) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        cpu = ["CPUExecutionProvider"]
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=cpu)
-
-    def run(self, x: Floats) -> Floats:
-        return np.asarray(self._session.run(None, {"input": x})[0])
-
-
-CONTENDERS: tuple[type[Contender], ...] = (Minincep, OnnxRuntime)
+TOLERANCE = 1e-4  # between outputs, in standard deviations; 16-bit engines are far above it
+PAUSE = 0.2  # seconds; threads spin on for a while when a call is over
 
 
 def serve(pipe: Any, contender: type[Contender], path: Path, threads: int, x: Floats) -> None:
@@ -105,10 +44,10 @@ def serve(pipe: Any, contender: type[Contender], path: Path, threads: int, x: Fl
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):  # `load` alone decides about threads
         os.environ.pop(name, None)
     engine = contender()
-    engine.load(path, threads)
     if contender.channels_first:
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    pipe.send(engine.run(x))
+    engine.load(path, threads, x)
+    pipe.send((engine.run(x), peak_memory()))
     while True:
         times = []
         for _ in range(pipe.recv()):
@@ -118,8 +57,24 @@ def serve(pipe: Any, contender: type[Contender], path: Path, threads: int, x: Fl
         pipe.send(statistics.median(times))
 
 
+def peak_memory() -> float | None:
+    """Most memory that this process has held so far, in megabytes, where the system tells."""
+    status = Path("/proc/self/status")
+    peak = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
+    return int(peak[1]) * 1024 / 1e6 if peak else None
+
+
 class Player:
-    """A contender in a process of its own, asleep between its turns."""
+    """A contender in a process of its own, asleep between its turns.
+
+    Attributes
+    ----------
+    output
+        Its first answer.
+    start
+        What it took to get there: `seconds` from the start of the process, imports included, and
+        `megabytes` of memory at most.
+    """
 
     def __init__(self, contender: type[Contender], path: Path, threads: int, x: Floats) -> None:
         self.name = contender.name
@@ -127,9 +82,13 @@ class Player:
         self._pipe, far_end = spawn.Pipe()
         arguments = (far_end, contender, path, threads, x)
         self._process = spawn.Process(target=serve, args=arguments, daemon=True)
+        start = time.perf_counter()
         self._process.start()
         far_end.close()  # only the child has it now, so its death shows here
-        self.output: Floats = self._receive()
+        self.output: Floats
+        self.output, megabytes = self._receive()
+        self.start = {"seconds": time.perf_counter() - start, "megabytes": megabytes}
+        time.sleep(PAUSE)
 
     def turn(self, calls: int) -> float:
         """Median seconds of a few calls; afterwards a pause until the threads sleep too."""
@@ -182,8 +141,13 @@ def measure(
     times = {name: [turns[name] for turns in rounds[1:]] for name in rounds[0]}  # [0] warms up
     ours = times[players[0].name]
     ratios = {n: spread([t / o for t, o in zip(times[n], ours, strict=True)]) for n in differences}
-    milliseconds = {n: spread([1e3 * t / len(x) for t in ts]) for n, ts in times.items()}
-    return {"differences": differences, "milliseconds": milliseconds, "ratios": ratios}
+    return {
+        "differences": differences,
+        "milliseconds": {n: spread([1e3 * t / len(x) for t in ts]) for n, ts in times.items()},
+        "ratios": ratios,
+        "fastest other": min(ratios, key=lambda name: ratios[name]["median"]),
+        "first answer": {player.name: player.start for player in players},
+    }
 
 
 def fingerprint(contenders: Sequence[type[Contender]]) -> dict[str, Any]:
@@ -191,22 +155,39 @@ def fingerprint(contenders: Sequence[type[Contender]]) -> dict[str, Any]:
     from minincep_kernels.machine import available_cores
 
     info = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
-    cpu = model[1] if model else platform.processor()
+    text = info.read_text() if info.exists() else ""
+    model = re.search(r"model name\s*: (.+)", text)
+    vectors = set(re.findall(r"\b(?:fma|avx\w*|amx\w*|asimd\w*|sve\w*)\b", text))
     versions = {package: version(package) for c in contenders for package in c.packages}
-    versions["python"] = platform.python_version()
-    return {"cpu": cpu, "cores": available_cores(), "versions": versions}
+    return {
+        "cpu": model[1] if model else platform.processor(),
+        "vectors": sorted(vectors),
+        "cores": available_cores(),
+        "system": platform.platform(),
+        "versions": versions | {"python": platform.python_version()},
+    }
 
 
 def show(report: dict[str, Any]) -> None:
     """A table of medians, with least and largest in brackets."""
-    line = "{:<20}{:>6}{:>8}  {:<14}{:>26}{:>20}".format
-    print(line("network", "batch", "threads", "engine", "ms a picture", "ratio of times"))
+    line = "{:<20}{:>6}{:>8}  {:<14}{:>26}{:>20}{:>9}{:>8}".format
+    titles = ("network", "batch", "threads", "engine", "ms a picture", "ratio of times")
+    print(line(*titles, "start, s", "MB"))
     for result in report["results"]:
         for name, ms in result["milliseconds"].items():
             ratio = result["ratios"].get(name, {"median": 1.0, "min": 1.0, "max": 1.0})
             texts = [f"{v['median']:.2f} ({v['min']:.2f}-{v['max']:.2f})" for v in (ms, ratio)]
+            first = result["first answer"][name]
+            texts += [f"{first['seconds']:.1f}", f"{first['megabytes'] or 0:.0f}"]
             print(line(result["model"], result["batch"], result["threads"], name, *texts))
+
+
+def pictures(count: int, size: int) -> Floats:
+    """Reference pictures, scaled: (count, size, size, 3)."""
+    from minincep.io import reference  # here: an engine's process imports this file, not that one
+
+    raw = np.stack([reference.picture(size, size, seed) for seed in range(count)])
+    return reference.scaled(raw)
 
 
 def numbers(text: str) -> list[int]:
@@ -216,6 +197,7 @@ def numbers(text: str) -> list[int]:
 def main(argv: list[str] | None = None, contenders: Sequence[type[Contender]] = CONTENDERS) -> None:
     parser = argparse.ArgumentParser(description="Time minincep beside other engines.")
     parser.add_argument("directory", type=Path, metavar="DIR", help="where the ONNX files are")
+    parser.add_argument("cache", type=Path, metavar="CACHE", help="where converted files are kept")
     parser.add_argument("--models", default=",".join(SIZES), help="names, comma between")
     for option in ("--threads", "--batch"):
         parser.add_argument(option, type=numbers, default=[1], help="numbers, comma between")
@@ -231,13 +213,17 @@ def main(argv: list[str] | None = None, contenders: Sequence[type[Contender]] = 
     needed = [wanted.output.parent, *(path for paths in files.values() for path in paths.values())]
     if missing := [path for path in needed if not path.exists()]:
         parser.error(f"there is no {missing[0]}")
+    for model, paths in files.items():
+        for contender, source in paths.items():
+            paths[contender] = prepared(contender, source, wanted.cache, SIZES[model])
     results = []
     for model, batch, threads in itertools.product(models, wanted.batch, wanted.threads):
         case = {"model": model, "size": SIZES[model], "batch": batch, "threads": threads}
+        able = {c: path for c, path in files[model].items() if batch == 1 or c.batches}
+        case["absent"] = [c.name for c in contenders if c not in able]
         print(case, file=sys.stderr)
-        size = (SIZES[model], SIZES[model])
-        x = reference.scaled(np.stack([reference.picture(*size, seed) for seed in range(batch)]))
-        results.append(case | measure(files[model], x, threads, wanted.repeats, wanted.calls))
+        x = pictures(batch, SIZES[model])
+        results.append(case | measure(able, x, threads, wanted.repeats, wanted.calls))
     report = {"machine": machine, "calls": wanted.calls, "results": results}
     show(report)
     part = wanted.output.with_suffix(".part")

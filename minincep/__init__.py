@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from minincep.io.hdf5 import save as save
     from minincep.models import create_model as create_model
     from minincep.models import list_models as list_models
+    from minincep.plan.plan import Plan as Plan
+    from minincep.plan.plan import compile as compile  # noqa: A004
     from minincep.predict import classify as classify
     from minincep.predict import embed as embed
     from minincep.predict import features as features
     from minincep_kernels.errors import ConfigError as ConfigError
     from minincep_kernels.errors import DTypeError as DTypeError
+    from minincep_kernels.errors import PlanError as PlanError
     from minincep_kernels.errors import ShapeError as ShapeError
     from minincep_kernels.errors import UserError as UserError
     from minincep_kernels.errors import VariantError as VariantError
@@ -39,12 +42,15 @@ _HOMES = {
     "ConfigError": "minincep_kernels.errors",
     "DTypeError": "minincep_kernels.errors",
     "ImageError": "minincep.io.errors",
+    "Plan": "minincep.plan.plan",
+    "PlanError": "minincep_kernels.errors",
     "ShapeError": "minincep_kernels.errors",
     "Tensor": "minincep.autograd",
     "UserError": "minincep_kernels.errors",
     "VariantError": "minincep_kernels.errors",
     "WeightError": "minincep.io.errors",
     "classify": "minincep.predict",
+    "compile": "minincep.plan.plan",
     "convert": "minincep.io.convert",
     "create_model": "minincep.models",
     "embed": "minincep.predict",

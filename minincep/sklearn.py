@@ -1,5 +1,6 @@
 """`InceptionClassifier`: a network's features and a linear classifier, as scikit-learn wants it."""
 
+import contextlib
 import functools
 import itertools
 import os
@@ -16,7 +17,7 @@ from minincep.io.hdf5 import DEFAULT, checksum, load
 from minincep.io.images import Pixels, open_image, upright
 from minincep.models.network import Network
 from minincep.models.registry import ARCHITECTURES
-from minincep.predict import PathLike, Picture, features, prepare_picture
+from minincep.predict import PathLike, Picture, prepared_ahead, ready
 from minincep_kernels.errors import ConfigError
 
 try:
@@ -184,11 +185,12 @@ class InceptionClassifier(
         size = self.batch_size
         if not isinstance(size, int | np.integer) or size < 1:
             raise ConfigError(f"batch_size must be a whole number from 1, got {size!r}")
-        rows, waiting = [], iter(data)
-        while batch := list(itertools.islice(waiting, size)):
-            x = np.stack([prepare_picture(network, picture) for picture in batch])
-            found = features(network, x, endpoints=[name])[name]
-            rows.append(found.mean(axis=(1, 2)) if found.ndim == 4 else found)
+        answers = ready(network, batch_size=int(size), endpoints=[name])
+        rows = []
+        with contextlib.closing(prepared_ahead(network, data, int(size))) as waiting:
+            while batch := [x.result() for _, x in itertools.islice(waiting, int(size))]:
+                found = answers.features(np.stack(batch), [name])[name]
+                rows.append(found.mean(axis=(1, 2)) if found.ndim == 4 else found)
         return np.concatenate(rows)
 
     def _unfolded(self, matrix: Matrix) -> Sequence[Picture]:

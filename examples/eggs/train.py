@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 import minincep as mi
+from minincep.io.hdf5 import checksum
 from minincep.io.images import scaled
 from minincep.models import Network
 from minincep.models.preprocessing import Preprocessing
@@ -244,6 +245,7 @@ def main() -> None:
         )
         results = [job.result() for job in jobs]
         weights = paths[0].read_bytes()
+        digest = checksum(mi.load(paths[0]).arrays())
 
     report = {
         "what": "rendered pictures of eggs on a belt: is at least one broken?",
@@ -253,6 +255,7 @@ def main() -> None:
         "test pictures": options.test,
         "styles": {name: family.styles() for name, family in FAMILIES.items()},
         "bytes": len(weights),
+        "sha256": digest,
         "seeds": results,
         "networks": {
             name: spread([r["tests"][name]["accuracy"] for r in results]) for name in families

@@ -24,27 +24,46 @@ import inspect
 import os
 import pickle
 import platform
-import stat
-import tempfile
 import threading
-import uuid
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import llvmlite
 import numba
 import numpy as np
-import platformdirs
 from numba.core import serialize
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
+from numba.extending import register_jitable
 
 from minincep_kernels import machine
+from minincep_kernels.cache import (
+    PACKAGE_HASH,
+    cache_folder,
+    folders,
+    package_files,
+    refuse_foreign,
+    seal,
+    source_hash,
+    tell,
+    unseal,
+    warn_once,
+    write_whole,
+)
 
 Mode = Literal["parallel", "serial"]
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def inlined(function: _Function) -> _Function:
+    """Let kernels call a function; it is compiled into each kernel that does."""
+    result: _Function = register_jitable(function)
+    return result
 
 
 def kernel(function: Callable[..., None]) -> "Kernel":
@@ -83,7 +102,8 @@ class Kernel:
 
     def serial(self, *arguments: Any) -> None:
         """Call the serial version, however many threads there are: for a kernel that shares out
-        its work by itself.  Any number of Python threads may be in it."""
+        its work by itself.  Any number of Python threads may be in it.
+        """
         prepared = [_prepare(*pair) for pair in zip(arguments, self._written, strict=True)]
         self._dispatcher("serial")(*prepared)
 
@@ -186,35 +206,22 @@ class Origin:
             raise TypeError(f"{function.__qualname__} closes over more than numbers and text")
         self.name = function.__name__
         self._file = Path(inspect.getfile(function))
-        self._hashes = (_package_hash, source_hash([self._file]))
+        self._hashes = (PACKAGE_HASH, source_hash([self._file]))
         line = function.__code__.co_firstlineno  # one name can be defined twice in a file
         self._function = (function.__module__, function.__qualname__, line, values)
 
     def key(self) -> object | None:
         if None in self._hashes or self._hashes != (
-            source_hash(_package_files()),
+            source_hash(package_files()),
             source_hash([self._file]),
         ):
             return None
         return (self._function, self._hashes)
 
 
-def source_hash(files: Iterable[Path]) -> str | None:
-    """Hash of these files, or None if they cannot be read: typed at a prompt, or in a zip."""
-    digest = hashlib.sha256()
-    for path in files:
-        try:
-            digest.update(os.fsencode(path.name) + b"\0" + path.read_bytes() + b"\0")
-        except OSError:
-            return None
-    return digest.hexdigest()
-
-
-def _package_files() -> list[Path]:
-    return sorted(Path(__file__).parent.rglob("[!.]*.py"))
-
-
-_package_hash = source_hash(_package_files())
+def target() -> list[str]:
+    """What Numba compiles for: the kind of machine, the CPU, and what it can do."""
+    return list(cpu_target.target_context.codegen().magic_tuple())
 
 
 # Settings of Numba by environment variable that change the code it makes.
@@ -245,17 +252,19 @@ class DiskCache(_Cache):  # type: ignore[misc]  # Numba has no types
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         target_context.refresh()
         name = self._file_name(signature, target_context.codegen())
-        for folder, private in _folders() if name else ():
+        for folder, private in folders() if name else ():
             try:
                 if private:
-                    _refuse_foreign(folder)
-                content = _unseal((folder / name).read_bytes())
+                    refuse_foreign(folder)
+                content = unseal((folder / name).read_bytes())
                 return CompileResult._rebuild(target_context, *pickle.loads(content))
             except Exception:  # no such file, or a damaged one, which raises nearly anything
                 continue
+        tell(self._origin.name, True)
         return None
 
     def save_overload(self, signature: Any, data: Any) -> None:
+        tell(self._origin.name, False)
         name = self._file_name(signature, data.codegen)
         folder = cache_folder() if name else None
         if folder is None:
@@ -263,9 +272,9 @@ class DiskCache(_Cache):  # type: ignore[misc]  # Numba has no types
         try:
             if data.library.has_dynamic_globals:
                 raise OSError(f"{self._origin.name} holds addresses of this process")
-            write_whole(folder / name, _seal(serialize.dumps(data._reduce())))
+            write_whole(folder / name, seal(serialize.dumps(data._reduce())))
         except Exception as error:  # the disk, or a Numba that keeps its code in another way
-            _warn_once(f"compiled kernels cannot be kept on disk ({error})")
+            warn_once(f"compiled kernels cannot be kept on disk ({error})")
 
     def enable(self) -> None:
         self._enabled = True
@@ -285,88 +294,3 @@ class DiskCache(_Cache):  # type: ignore[misc]  # Numba has no types
         versions += [platform.python_implementation(), platform.python_version()]
         key = repr((origin, self._mode, str(signature), codegen.magic_tuple(), options, versions))
         return f"{self._origin.name}-{hashlib.sha256(key.encode()).hexdigest()[:32]}.kernel"
-
-
-def _seal(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest() + content
-
-
-def _unseal(sealed: bytes) -> bytes:
-    """What was sealed, if it is whole: a flipped bit of machine code would crash the process."""
-    content = sealed[32:]
-    if _seal(content) != sealed:
-        raise ValueError("damaged")
-    return content
-
-
-@functools.cache
-def _folders() -> list[tuple[Path, bool]]:
-    """Where compiled kernels may lie, best first, and whether only this user may write there."""
-    named = [os.environ.get(name) for name in ("MININCEP_CACHE_DIR", "NUMBA_CACHE_DIR")]
-    folders = [(Path(name, "kernels").absolute(), False) for name in named if name]
-    try:
-        user = Path(platformdirs.user_cache_dir("minincep"), "kernels")
-    except RuntimeError:  # there is no home
-        pass
-    else:
-        if user.is_absolute():  # older platformdirs leave "~" where there is no home
-            folders.append((user, True))
-    try:
-        name = f"minincep-kernels-{os.getuid() if hasattr(os, 'getuid') else ''}"
-        folders.append((Path(tempfile.gettempdir(), name).absolute(), True))
-    except FileNotFoundError:
-        pass
-    return folders
-
-
-@functools.cache
-def cache_folder() -> Path | None:
-    """Where new kernels are kept: the first of these folders that can be written, or None.
-
-    ``MININCEP_CACHE_DIR``, ``NUMBA_CACHE_DIR``, the user's cache folder, the temporary folder.
-    Kernels are read from all of them, so that a folder filled beforehand may be read-only.
-    """
-    for folder, private in _folders():
-        try:
-            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            if private:
-                _refuse_foreign(folder)
-            with tempfile.TemporaryFile(dir=folder):
-                return folder
-        except OSError as error:
-            _warn_once(f"compiled kernels cannot be kept in {folder} ({error})")
-    return None
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Reading a kernel runs it: take none from a folder that somebody else can write."""
-    status = folder.lstat()
-    owned = not hasattr(os, "getuid") or status.st_uid == os.getuid()
-    if not owned or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o022:
-        raise PermissionError(f"{folder} could be written by somebody else")
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, also while other processes write the same."""
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-_said: list[str] = []
-
-
-def _warn_once(message: str) -> None:
-    if _said:
-        return
-    _said.append(message)
-    warnings.warn(
-        f"{message}. Each new process may have to compile them again; set MININCEP_CACHE_DIR to a "
-        "folder that can be written.",
-        RuntimeWarning,
-        stacklevel=2,
-    )

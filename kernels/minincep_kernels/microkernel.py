@@ -8,8 +8,8 @@ below it nothing but the multiply-adds may be slow, and three things want to be:
    for it.  So at least 8 independent sums must be under way.
 2. *Loads.*  A core reads two vectors a cycle, and a multiply-add needs two operands.  If both came
    from memory, loads would bound it at half the roof.  So what is loaded must be used many times.
-3. *Stores and sums in memory.*  Each would cost a load and a store.  So sums stay in registers until
-   they are finished.
+3. *Stores and sums in memory.*  Each would cost a load and a store.  So sums stay in registers
+   until they are finished.
 
 The answer to all three is a tile of the result, held in registers while all of the depth K runs by:
 
@@ -22,8 +22,8 @@ The answer to all three is a tile of the result, held in registers while all of 
                     +-----------------------------+               sum[r, 1] += x * b1
 
 Each step is 28 multiply-adds, which take 14 cycles, and 16 loads, which take 8: the multiply-adds
-are what bounds it.  Of the 32 registers of AVX-512, 28 hold sums, 2 the row of b, 1 the pixel: there
-is no room for more.  With the 16 registers of AVX2 it is 6 rows: 12 sums, 2 and 1, and 12
+are what bounds it.  Of the 32 registers of AVX-512, 28 hold sums, 2 the row of b, 1 the pixel:
+there is no room for more.  With the 16 registers of AVX2 it is 6 rows: 12 sums, 2 and 1, and 12
 multiply-adds, 6 cycles, to 8 loads, 4 cycles.  Fewer vectors a row would mean more loads for each
 multiply-add, more vectors fewer rows.
 
@@ -39,9 +39,9 @@ Further out:
   and `heights` shares the pixels out evenly: 64 are 13 + 13 + 13 + 13 + 12.
 
 What follows the product costs one more pass over memory when it is done later, and next to nothing
-while the sums are in registers: the bias, where the sums start from; a residual, which is added; the
-ReLU; and the store, which may go into some channels of a wider row, so that a concatenation needs no
-copy.
+while the sums are in registers: the bias, where the sums start from; a residual, which is added;
+the ReLU; and the store, which may go into some channels of a wider row, so that a concatenation
+needs no copy.
 
 Each element is the same chain of multiply-adds, k = 0, 1, ..., whatever the height of the tile and
 wherever in it the element lies.  So neither the number of pictures, nor of threads, nor any
@@ -52,14 +52,16 @@ the classic on blocking; Georganas et al. 2018, "Anatomy of high-performance dee
 convolutions on SIMD architectures", arXiv:1808.05567, on reading images where they lie.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 
 from minincep_kernels import Array
+from minincep_kernels.jit import inlined
 from minincep_kernels.vectors import (
     FLOAT,
     INT,
@@ -67,7 +69,10 @@ from minincep_kernels.vectors import (
     POINTER,
     REGISTERS,
     Emitter,
+    Routine,
     address,
+    call_routine,
+    enlist,
     is_flat,
     padded,
     whole,
@@ -75,6 +80,8 @@ from minincep_kernels.vectors import (
 
 VECTORS = 2
 COLUMNS = VECTORS * LANES
+AHEAD = 64  # steps of depth between asking for a row of b and using it: filters come from memory
+PIECE = 512  # terms that are summed from zero: longer sums round more
 ROWS = (REGISTERS - VECTORS - 1) // VECTORS  # 14 with 32 registers, 6 with 16
 
 
@@ -99,26 +106,17 @@ def pack(filters: Array, channels: int) -> Array:
     return packed
 
 
-@register_jitable  # type: ignore[untyped-decorator]  # Numba has no types
+@inlined
 def height_of(tile: int, tiles: int, rows: int) -> int:
     """Rows of a tile, when `rows` are shared out evenly over so many tiles."""
     return (tile + 1) * rows // tiles - tile * rows // tiles
 
 
-def _emit(module: ir.Module, rows: int, vectors: int) -> ir.Function:
-    """The LLVM function of a tile of one height and width; `tile` says what it does."""
-    name = f"minincep_tile_{rows}x{vectors}"
-    if name in module.globals:
-        return module.globals[name]
-    kinds = [POINTER, INT, INT, INT, INT, INT, INT, POINTER, POINTER]
-    kinds += [POINTER, INT, POINTER, INT, INT, FLOAT]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
-    function.linkage = "internal"
-    function.attributes.add("noinline")
-    emit = Emitter(function)
+def _write(rows: int, vectors: int, emit: Emitter) -> None:
+    """The LLVM code of a tile of one height and width; `tile` says what it does."""
     builder = emit.builder
-    a, a_stride, taps_v, step_v, taps_h, step_h, depth, b, bias = function.args[:9]
-    out, out_stride, residual, residual_stride, columns, floor = function.args[9:]
+    a, a_stride, taps_v, step_v, taps_h, step_h, depth, b, bias = emit.function.args[:9]
+    out, out_stride, residual, residual_stride, columns, floor = emit.function.args[9:]
     cells = [(row, vector) for row in range(rows) for vector in range(vectors)]
 
     first_bias = [emit.load(emit.at(bias, vector * LANES)) for vector in range(vectors)]
@@ -129,6 +127,8 @@ def _emit(module: ir.Module, rows: int, vectors: int) -> ir.Function:
     def along_depth(_: ir.Value, state: list[ir.Value]) -> list[ir.Value]:
         pixels, b, *sums = state
         panel = [emit.load(emit.at(b, vector * LANES)) for vector in range(vectors)]
+        for vector in range(vectors):
+            emit.prefetch(emit.at(b, (AHEAD * vectors + vector) * LANES))
         new = []
         for row in range(rows):
             pixel = emit.splat(builder.load(emit.at(pixels, strides[row])))
@@ -137,36 +137,50 @@ def _emit(module: ir.Module, rows: int, vectors: int) -> ir.Function:
                 new.append(emit.multiply_add(pixel, panel[vector], total))
         return [emit.at(pixels, 1), emit.at(b, vectors * LANES), *new]
 
+    def along(pixels: ir.Value, b: ir.Value, count: ir.Value, sums: list[ir.Value]) -> Any:
+        _, *state = emit.loop(count, [pixels, b, *sums], along_depth)
+        return state
+
+    def piece(start: ir.Value) -> Any:
+        def add(p: ir.Value, state: list[ir.Value]) -> list[ir.Value]:
+            b, *totals = state
+            first = builder.sdiv(builder.mul(p, depth), pieces)
+            last = builder.sdiv(builder.mul(builder.add(p, whole(1)), depth), pieces)
+            zeros = [emit.splat(0.0)] * len(totals)
+            b, *sums = along(emit.at(start, first), b, builder.sub(last, first), zeros)
+            return [b, *map(emit.add, totals, sums)]
+
+        return add
+
     def down(u: ir.Value, state: list[ir.Value]) -> list[ir.Value]:
         line = emit.at(a, builder.mul(u, step_v))
 
         def across(v: ir.Value, state: list[ir.Value]) -> list[ir.Value]:
-            pixels = emit.at(line, builder.mul(v, step_h))
-            return emit.loop(depth, [pixels, *state], along_depth)[1:]
+            return emit.loop(pieces, state, piece(emit.at(line, builder.mul(v, step_h))))
 
         return emit.loop(taps_h, state, across)
 
-    _, *sums = emit.loop(taps_v, [b, *sums], down)
+    # One tap and one piece is so frequent that it has a way of its own, all of it in registers.
+    pieces = builder.sdiv(builder.add(depth, whole(PIECE - 1)), whole(PIECE))
+    sums = emit.either(
+        builder.icmp_signed("==", builder.mul(builder.mul(taps_v, taps_h), pieces), whole(1)),
+        lambda: along(a, b, depth, sums)[1:],
+        lambda: emit.loop(taps_v, [b, *sums], down)[1:],
+    )
 
-    # The residual, if there is one.
-    before = builder.block
-    with builder.if_then(builder.icmp_unsigned("!=", residual, ir.Constant(POINTER, None))):
-        with_residual = []
+    def with_residual() -> list[ir.Value]:
+        result = []
         for (row, vector), total in zip(cells, sums, strict=True):
-            place = builder.mul(residual_stride, whole(row))
-            more = emit.load(emit.at(emit.at(residual, place), vector * LANES))
-            with_residual.append(builder.fadd(total, more))
-        inside = builder.block
-    merged = []
-    for without, added in zip(sums, with_residual, strict=True):
-        merged.append(builder.phi(without.type))
-        merged[-1].add_incoming(without, before)
-        merged[-1].add_incoming(added, inside)
+            line = emit.at(residual, builder.mul(residual_stride, whole(row)))
+            result.append(emit.add(total, emit.load(emit.at(line, vector * LANES))))
+        return result
 
+    nothing = builder.icmp_unsigned("==", residual, ir.Constant(POINTER, None))
+    sums = emit.either(nothing, lambda: sums, with_residual)
     floors = emit.splat(floor)
-    results = [emit.at_least(total, floors) for total in merged]
+    results = [emit.at_least(total, floors) for total in sums]
 
-    def store(masked: bool) -> None:
+    def store(masked: bool) -> list[ir.Value]:
         for (row, vector), value in zip(cells, results, strict=True):
             line = emit.at(out, builder.mul(out_stride, whole(row)))
             pointer = emit.at(line, vector * LANES)
@@ -174,16 +188,27 @@ def _emit(module: ir.Module, rows: int, vectors: int) -> ir.Function:
                 emit.store_first(builder.sub(columns, whole(vector * LANES)), value, pointer)
             else:
                 emit.store(value, pointer)
+        return []
 
     full = builder.icmp_signed(">=", columns, whole(vectors * LANES))
-    emit.if_else(full, lambda: store(False), lambda: store(True))
-    builder.ret_void()
-    return function
+    emit.either(full, lambda: store(False), lambda: store(True))
+
+
+_KINDS = (
+    *(POINTER, INT, INT, INT, INT, INT, INT, POINTER, POINTER),
+    *(POINTER, INT, POINTER, INT, INT, FLOAT),
+)
+_FIRST = enlist(
+    Routine(f"tile_{rows}x{vectors}", _KINDS, functools.partial(_write, rows, vectors))
+    for rows in range(1, ROWS + 1)
+    for vectors in (VECTORS, 1)
+)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def tile(
     typing: Any,
+    routines: Any,
     rows: Any,
     a: Any,
     a_offset: Any,
@@ -202,12 +227,14 @@ def tile(
     columns: Any,
     floor: Any,
 ) -> Any:
-    """One tile of a product: out[r, j] = max(floor, bias[j] + sum a[r, u, v, k] b[u, v, k, j] + ...).
+    """One tile: out[r, j] = max(floor, bias[j] + sum of a[r, k] b[k, j] + residual[r, j]).
 
     All arrays are flat, float32, and seen from an offset; nothing checks the bounds.
 
     Parameters
     ----------
+    routines
+        `vectors.all_routines()`.
     rows
         Height of the tile, 1 to `ROWS`.
     a, a_offset, a_stride
@@ -226,7 +253,8 @@ def tile(
     residual_offset, residual_stride
         The same for what is added from `out`; an offset below 0 means nothing.
     columns
-        How many columns there are, up to `COLUMNS`; if no more than LANES, the panel is a narrow one.
+        How many columns there are, up to `COLUMNS`; if no more than LANES, the panel is a narrow
+        one.
     floor
         0 for a ReLU, minus infinity for none.
     """
@@ -235,16 +263,16 @@ def tile(
     pair = types.UniTuple(types.int64, 2)
     whole_number = types.int64
     signature = types.void(
-        *(whole_number, a, whole_number, whole_number, pair, pair, whole_number),
+        *(whole_number, whole_number, a, whole_number, whole_number, pair, pair, whole_number),
         *(b, whole_number, whole_number, out, whole_number, whole_number),
         *(whole_number, whole_number, whole_number, types.float32),
     )
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        rows, a, a_offset, a_stride, taps, steps, depth, b, b_offset, bias_offset = arguments[:10]
-        out, out_offset, out_stride, residual_offset, residual_stride = arguments[10:15]
-        columns, floor = arguments[15:]
-        a_kind, b_kind, out_kind = (signature.args[i] for i in (1, 7, 10))
+        routines, rows, a, a_offset, a_stride, taps, steps, depth, b = arguments[:9]
+        b_offset, bias_offset, out, out_offset, out_stride = arguments[9:14]
+        residual_offset, residual_stride, columns, floor = arguments[14:]
+        a_kind, b_kind, out_kind = (signature.args[i] for i in (2, 8, 11))
         nothing = builder.icmp_signed("<", residual_offset, whole(0))
         residual = builder.select(
             nothing,
@@ -268,20 +296,9 @@ def tile(
             columns,
             floor,
         ]
-        narrow = builder.icmp_signed("<=", columns, whole(LANES))
-        case = builder.add(
-            builder.mul(rows, whole(2)), builder.zext(narrow, INT)
-        )
-        done = builder.append_basic_block()
-        switch = builder.switch(case, done)
-        for height in range(1, ROWS + 1):
-            for is_narrow, vectors in enumerate((VECTORS, 1)):
-                block = builder.append_basic_block()
-                switch.add_case(whole(2 * height + is_narrow), block)
-                with builder.goto_block(block):
-                    builder.call(_emit(builder.module, height, vectors), values)
-                    builder.branch(done)
-        builder.position_at_end(done)
+        narrow = builder.zext(builder.icmp_signed("<=", columns, whole(LANES)), INT)
+        number = builder.add(builder.mul(builder.sub(rows, whole(1)), whole(2)), narrow)
+        call_routine(builder, routines, _FIRST, number, values)
         return context.get_dummy_value()
 
     return signature, generate

@@ -21,6 +21,9 @@ PREFERENCE = {
     "conv2d": ("pointwise", "im2col", "naive"),
 }
 
+# Of a sum of products in float32, in any order: rounding, and nothing else.
+DIRECT_TOLERANCE = 1e-5
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -40,6 +43,10 @@ class Variant:
         (gy, filters, shape) -> gx, (N, H, W, C).
     filter_gradient
         (x, gy, shape) -> gw, (KH, KW, C, OC).
+    tolerance
+        The largest error in float32, for random images and filters without bias, in standard
+        deviations of the result.  Absolute, not relative to another variant: whose own error may
+        happen to be 0.
     """
 
     op: str
@@ -48,6 +55,7 @@ class Variant:
     forward: Callable[[Array, Array, Conv2dShape], Array]
     input_gradient: Callable[[Array, Array, Conv2dShape], Array]
     filter_gradient: Callable[[Array, Array, Conv2dShape], Array]
+    tolerance: float = DIRECT_TOLERANCE
 
 
 @dataclass

@@ -1,16 +1,19 @@
 """Vectors of float32 in Numba: as many numbers as one register of this CPU holds.
 
-LLVM, the compiler behind Numba, knows the type `<16 x float>`; Python does not.  This file lends it:
+LLVM, the compiler behind Numba, knows the type `<16 x float>`; Python does not.  This file lends
+it:
 
 - for kernels written in Python, a Numba type and a handful of functions on it (`load`, `store`,
   `maximum`, ...), each of which becomes one instruction;
-- for kernels written out as LLVM code (`microkernel`, `winograd`), the same as methods of `Emitter`.
+- for kernels written out as LLVM code (`microkernel`, `winograd`), the same as methods of
+  `Emitter`.
 
 `LANES` is the width of the CPU that Numba compiles for, which is this machine's unless the user
 has set NUMBA_CPU_NAME.  Every other number in the kernels follows from it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -20,6 +23,8 @@ from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, register_model
+
+from minincep_kernels.jit import inlined
 
 INT = ir.IntType(64)
 FLOAT = ir.FloatType()
@@ -46,20 +51,15 @@ def _assembly(lanes: int, operation: str) -> str:
 
 
 def _registers() -> tuple[int, int, bool]:
-    """Numbers in a vector register, how many such registers there are, and whether they multiply
-    and add in one instruction."""
-    if not _assembly(16, "fadd <16 x float> %a, %b").count("add"):
-        raise NotImplementedError("LLVM adds vectors in a way that this code does not know")
-    for register, lanes, count in (("zmm", 16, 32), ("ymm", 8, 16)):
-        if register in _assembly(lanes, f"fadd <{lanes} x float> %a, %b"):
-            break
-    else:
-        lanes, count = 4, 16
+    """Numbers in a vector register, how many there are, and whether one can multiply and add."""
+    lanes, count = 4, 16
+    for register, wider, more in (("ymm", 8, 16), ("zmm", 16, 32)):
+        if register in _assembly(wider, f"fadd <{wider} x float> %a, %b"):
+            lanes, count = wider, more
     vector = f"<{lanes} x float>"
-    fused = _assembly(
-        lanes, f"call {vector} @llvm.fma.v{lanes}f32({vector} %a, {vector} %b, {vector} %c)"
-    )
-    return lanes, count, "fmadd" in fused or "fmla" in fused
+    operation = f"call {vector} @llvm.fma.v{lanes}f32({vector} %a, {vector} %b, {vector} %c)"
+    assembly = _assembly(lanes, operation)
+    return lanes, count, "fmadd" in assembly or "fmla" in assembly
 
 
 LANES, REGISTERS, FUSED = _registers()
@@ -105,6 +105,18 @@ class Emitter:
 
     def load(self, pointer: ir.Value) -> ir.Value:
         return _load(self.builder, pointer)
+
+    def prefetch(self, pointer: ir.Value) -> None:
+        """Ask for a cache line that will be read soon; any address will do."""
+        byte = ir.PointerType(ir.IntType(8))
+        number = ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            self.function.module,
+            ir.FunctionType(ir.VoidType(), [byte, number, number, number]),
+            "llvm.prefetch.p0",
+        )
+        read, all_levels, data = (ir.Constant(number, n) for n in (0, 3, 1))
+        self.builder.call(function, [self.builder.bitcast(pointer, byte), read, all_levels, data])
 
     def store(self, value: ir.Value, pointer: ir.Value) -> None:
         _store(self.builder, value, pointer)
@@ -172,15 +184,96 @@ class Emitter:
         self.builder.position_at_end(done)
         return after
 
-    def if_else(
-        self, condition: ir.Value, then: Callable[[], object], otherwise: Callable[[], object]
-    ) -> None:
-        """Emit ``if condition: then() else: otherwise()``."""
-        with self.builder.if_else(condition) as (yes, no):
-            with yes:
-                then()
-            with no:
-                otherwise()
+    def either(
+        self,
+        condition: ir.Value,
+        then: Callable[[], Sequence[ir.Value]],
+        otherwise: Callable[[], Sequence[ir.Value]],
+    ) -> list[ir.Value]:
+        """Emit ``values = then() if condition else otherwise()``."""
+        ways = []
+        with self.builder.if_else(condition) as branches:
+            for branch, values in zip(branches, (then, otherwise), strict=True):
+                with branch:
+                    result = values()
+                    ways.append((result, self.builder.block))
+        merged = []
+        for pair in zip(*(values for values, _ in ways), strict=True):
+            merged.append(self.builder.phi(pair[0].type))
+            for value, (_, block) in zip(pair, ways, strict=True):
+                merged[-1].add_incoming(value, block)
+        return merged
+
+
+@dataclass(frozen=True)
+class Routine:
+    """A function over vectors, written out as LLVM code, that kernels call by its number.
+
+    Numba optimises a function anew in every function that calls it, and in those that call that.
+    Routines are written once, in the outermost one, and reach the others as a table of addresses.
+
+    Attributes
+    ----------
+    name, kinds
+        Name, and types of the arguments.
+    write
+        Writes the body.
+    """
+
+    name: str
+    kinds: tuple[ir.Type, ...]
+    write: Callable[[Emitter], None]
+
+    @property
+    def kind(self) -> ir.FunctionType:
+        return ir.FunctionType(ir.VoidType(), self.kinds)
+
+    def define(self, module: ir.Module) -> ir.Function:
+        """Write the function into this module."""
+        function = ir.Function(module, self.kind, f"minincep_{self.name}")
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        emit = Emitter(function)
+        self.write(emit)
+        emit.builder.ret_void()
+        return function
+
+
+ROUTINES: list[Routine] = []
+
+
+def enlist(routines: Iterable[Routine]) -> int:
+    """Add routines to those that there are: -> the number of the first."""
+    first = len(ROUTINES)
+    ROUTINES.extend(routines)
+    return first
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # Numba has no types
+def all_routines(typing: Any) -> Any:
+    """Write all routines: -> the address of their table.  Once, in the outermost function."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        module = builder.module
+        pointer = ir.PointerType(ir.IntType(8))
+        functions = [routine.define(module).bitcast(pointer) for routine in ROUTINES]
+        kind = ir.ArrayType(pointer, len(functions))
+        table = ir.GlobalVariable(module, kind, "minincep_routines")
+        table.linkage = "internal"
+        table.global_constant = True
+        table.initializer = ir.Constant(kind, functions)
+        return builder.ptrtoint(table, INT)
+
+    return types.int64(), generate
+
+
+def call_routine(
+    builder: ir.IRBuilder, table: ir.Value, first: int, number: ir.Value, arguments: list[ir.Value]
+) -> None:
+    """Call the routine of a number, counted from the first of its sort; all have the same types."""
+    kind = ROUTINES[first].kind.as_pointer()
+    place = builder.add(table, builder.mul(builder.add(number, whole(first)), whole(8)))
+    builder.call(builder.load(builder.inttoptr(place, kind.as_pointer())), arguments)
 
 
 def _load(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
@@ -341,7 +434,7 @@ def maximum(typing: Any, a: Any, b: Any) -> Any:
     return _vector(a, b), generate
 
 
-@numba.extending.register_jitable  # type: ignore[untyped-decorator]
+@inlined
 def store_up_to(array: Any, offset: int, count: int, value: Any) -> None:
     """Store a vector of which only `count` numbers are there, `count` being 1 or more."""
     if count >= LANES:

@@ -11,27 +11,28 @@ two other transforms once for each channel, and the products, summed over the ch
 products: they keep the cost, C OC, and the transforms only C + OC.  In two dimensions the same is
 done along rows and then along columns: F(4 x 4, 3 x 3) takes 36 multiplications for 144.
 
-Here the points are 0, pairs +p and -p, and infinity.  Write l(x) for the product of (x - q) over all
-finite points q but one.  Then, as in Lagrange's interpolation,
+Here the points are 0, pairs +p and -p, and infinity.  Write l(x) for the product of (x - q) over
+all finite points q but one.  Then, as in Lagrange's interpolation,
 
 - B^T has the coefficients of l in the row of that point, and of the product over all points in the
   row of infinity;
 - G evaluates the filter at the point, over l(point), and gives the last tap for infinity;
 - A^T evaluates: row i has the i-th powers of the points, and infinity counts in the last row.
 
-Pairs halve the work: the rows of +p and -p are x q(x) + p q(x) and x q(x) - p q(x), with one q whose
-every other coefficient is zero.
+Pairs halve the work: the rows of +p and -p are x q(x) + p q(x) and x q(x) - p q(x), with one q
+whose every other coefficient is zero.
 
 Exact in theory, the transforms lose digits in float32: evaluating at large or at close points adds
-large numbers that cancel.  The points below lose the fewest among multiples of 1/16 (1/8 for r = 7),
-found by trying all of them with the usual estimate of the error's variance.
+large numbers that cancel.  The points below lose the fewest among multiples of 1/16 (1/8 for r =
+7), found by trying all of them with the usual estimate of the error's variance.
 
 Winograd 1980, "Arithmetic complexity of computations"; Lavin and Gray 2016, "Fast algorithms for
-convolutional neural networks", arXiv:1509.09308; Barabasz et al. 2018, "Error analysis and improving
-the accuracy of Winograd convolution for deep neural networks", arXiv:1803.10986.  Filters of 1 x 7
-and 7 x 1, a large part of Inception-v4, gain most: n = 12 for m r = 42.
+convolutional neural networks", arXiv:1509.09308; Barabasz et al. 2018, "Error analysis and
+improving the accuracy of Winograd convolution for deep neural networks", arXiv:1803.10986.  Filters
+of 1 x 7 and 7 x 1, a large part of Inception-v4, gain most: n = 12 for m r = 42.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,10 @@ from minincep_kernels.vectors import (
     LANES,
     POINTER,
     Emitter,
+    Routine,
     address,
+    call_routine,
+    enlist,
     is_flat,
     whole,
 )
@@ -58,7 +62,6 @@ from minincep_kernels.vectors import (
 # The positive one of each pair of points of F(m, r), for (m, r).
 POINTS = {
     (4, 3): ("11/16", "3/2"),
-    (6, 3): ("1/2", "1", "2"),
     (4, 7): ("3/8", "7/8", "5/4", "19/8"),
     (6, 7): ("3/8", "5/8", "1", "3/2", "11/4"),
 }
@@ -120,11 +123,10 @@ class Transform:
         """B^T d, on vectors of channels: n -> n."""
         result = [_combine(emit, self.without(Fraction(0)), d)]
         for p in self.pairs:
-            q = self.without(p, -p)
-            odd = _combine(emit, q, d)
-            even = _combine(emit, q, d[1:])
-            for sign in (1, -1):
-                result.append(emit.multiply_add(emit.splat(float(sign * p)), odd, even))
+            others = self.without(p, -p)
+            odd = _combine(emit, others, d)
+            even = _combine(emit, others, d[1:])
+            result += [emit.multiply_add(emit.splat(float(q)), odd, even) for q in (p, -p)]
         return [*result, _combine(emit, self.without(), d)]
 
     def transform_output(self, emit: Emitter, products: Sequence[ir.Value]) -> list[ir.Value]:
@@ -167,8 +169,7 @@ def _combine(emit: Emitter, polynomial: Sequence[Fraction], d: Sequence[ir.Value
 
 
 TRANSFORMS = {
-    sizes: Transform(*sizes, tuple(Fraction(p) for p in points))
-    for sizes, points in POINTS.items()
+    sizes: Transform(*sizes, tuple(Fraction(p) for p in points)) for sizes, points in POINTS.items()
 }
 DIRECT = Transform(1, 1, ())  # along an axis on which the filter has one tap
 
@@ -226,7 +227,6 @@ def _grid(values: list[ir.Value], width: int) -> list[list[ir.Value]]:
 # The tiles that kernels know, by number.
 TILES = (
     Tile(TRANSFORMS[4, 3], TRANSFORMS[4, 3]),
-    Tile(TRANSFORMS[6, 3], TRANSFORMS[6, 3]),
     Tile(DIRECT, TRANSFORMS[4, 3]),
     Tile(TRANSFORMS[4, 3], DIRECT),
     Tile(DIRECT, TRANSFORMS[4, 7]),
@@ -249,22 +249,9 @@ def _vectors_of(emit: Emitter, channels: ir.Value) -> ir.Value:
     return emit.builder.sdiv(up, whole(LANES))
 
 
-def _function(module: ir.Module, name: str, kinds: list[ir.Type]) -> tuple[ir.Function, Emitter]:
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
-    function.linkage = "internal"
-    function.attributes.add("noinline")
-    return function, Emitter(function)
-
-
-def _emit_input(module: ir.Module, number: int) -> ir.Function:
+def _write_input(tile: Tile, emit: Emitter) -> None:
     """B^T d B of one tile, for all channels, `LANES` at a time."""
-    name = f"minincep_winograd_input_{number}"
-    if name in module.globals:
-        return module.globals[name]
-    tile = TILES[number]
-    kinds = [ir.PointerType(INT), POINTER, INT, INT]
-    function, emit = _function(module, name, kinds)
-    table, out, stride, channels = function.args
+    table, out, stride, channels = emit.function.args
     places = _places(emit, table, tile.products)
 
     def vector(index: ir.Value, _: list[ir.Value]) -> list[ir.Value]:
@@ -277,19 +264,11 @@ def _emit_input(module: ir.Module, number: int) -> ir.Function:
         return []
 
     emit.loop(_vectors_of(emit, channels), [], vector)
-    emit.builder.ret_void()
-    return function
 
 
-def _emit_output(module: ir.Module, number: int) -> ir.Function:
+def _write_output(tile: Tile, emit: Emitter) -> None:
     """max(floor, A^T products A + bias) of one tile, for all channels, `LANES` at a time."""
-    name = f"minincep_winograd_output_{number}"
-    if name in module.globals:
-        return module.globals[name]
-    tile = TILES[number]
-    kinds = [POINTER, INT, POINTER, ir.PointerType(INT), INT, FLOAT]
-    function, emit = _function(module, name, kinds)
-    products, stride, bias, table, channels, floor = function.args
+    products, stride, bias, table, channels, floor = emit.function.args
     builder = emit.builder
     places = _places(emit, table, math.prod(tile.outputs))
     floors = emit.splat(floor)
@@ -305,41 +284,38 @@ def _emit_output(module: ir.Module, number: int) -> ir.Function:
         y = [emit.at_least(emit.add(value, start), floors) for value in y]
         left = builder.sub(channels, channel)
 
-        def store(put: Callable[[ir.Value, ir.Value], None]) -> Callable[[], None]:
-            def all_of_them() -> None:
-                for value, place in zip(y, places, strict=True):
-                    put(value, emit.at(place, channel))
+        def store(put: Callable[[ir.Value, ir.Value], None]) -> list[ir.Value]:
+            for value, place in zip(y, places, strict=True):
+                put(value, emit.at(place, channel))
+            return []
 
-            return all_of_them
-
-        emit.if_else(
+        emit.either(
             builder.icmp_signed(">=", left, whole(LANES)),
-            store(emit.store),
-            store(lambda value, place: emit.store_first(left, value, place)),
+            lambda: store(emit.store),
+            lambda: store(lambda value, place: emit.store_first(left, value, place)),
         )
         return []
 
     emit.loop(_vectors_of(emit, channels), [], vector)
-    builder.ret_void()
-    return function
 
 
-def _switch(
-    builder: ir.IRBuilder,
-    number: ir.Value,
-    emit: Callable[[ir.Module, int], ir.Function],
-    arguments: list[ir.Value],
-) -> None:
-    """Call the function of the tile with this number."""
-    done = builder.append_basic_block()
-    switch = builder.switch(number, done)
-    for index in range(len(TILES)):
-        block = builder.append_basic_block()
-        switch.add_case(whole(index), block)
-        with builder.goto_block(block):
-            builder.call(emit(builder.module, index), arguments)
-            builder.branch(done)
-    builder.position_at_end(done)
+_TABLE = ir.PointerType(INT)
+_FIRST_INPUT = enlist(
+    Routine(
+        f"winograd_input_{number}",
+        (_TABLE, POINTER, INT, INT),
+        functools.partial(_write_input, tile),
+    )
+    for number, tile in enumerate(TILES)
+)
+_FIRST_OUTPUT = enlist(
+    Routine(
+        f"winograd_output_{number}",
+        (POINTER, INT, POINTER, _TABLE, INT, FLOAT),
+        functools.partial(_write_output, tile),
+    )
+    for number, tile in enumerate(TILES)
+)
 
 
 def _is_table(kind: Any) -> bool:
@@ -354,6 +330,7 @@ def _table(context: Any, builder: Any, kind: Any, array: Any, offset: Any) -> An
 @intrinsic  # type: ignore[untyped-decorator]
 def transform_input(
     typing: Any,
+    routines: Any,
     number: Any,
     table: Any,
     table_offset: Any,
@@ -366,6 +343,8 @@ def transform_input(
 
     Parameters
     ----------
+    routines
+        `vectors.all_routines()`.
     number
         Which of `TILES`.
     table, table_offset
@@ -377,19 +356,21 @@ def transform_input(
         return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number, table, table_offset, out, out_offset, stride, channels = arguments
-        table = _table(context, builder, signature.args[1], table, table_offset)
-        out = address(context, builder, signature.args[3], out, out_offset)
-        _switch(builder, number, _emit_input, [table, out, stride, channels])
+        routines, number, table, table_offset, out, out_offset, stride, channels = arguments
+        table = _table(context, builder, signature.args[2], table, table_offset)
+        out = address(context, builder, signature.args[4], out, out_offset)
+        values = [table, out, stride, channels]
+        call_routine(builder, routines, _FIRST_INPUT, number, values)
         return context.get_dummy_value()
 
     n = types.int64
-    return types.void(n, table, n, out, n, n, n), generate
+    return types.void(n, n, table, n, out, n, n, n), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def transform_output(
     typing: Any,
+    routines: Any,
     number: Any,
     products: Any,
     products_offset: Any,
@@ -405,6 +386,8 @@ def transform_output(
 
     Parameters
     ----------
+    routines
+        `vectors.all_routines()`.
     number
         Which of `TILES`.
     products, products_offset, stride
@@ -419,14 +402,14 @@ def transform_output(
         return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number, products, products_offset, stride, weights, bias_offset = arguments[:6]
-        table, table_offset, channels, floor = arguments[6:]
-        products = address(context, builder, signature.args[1], products, products_offset)
-        bias = address(context, builder, signature.args[4], weights, bias_offset)
-        table = _table(context, builder, signature.args[6], table, table_offset)
+        routines, number, products, products_offset, stride, weights = arguments[:6]
+        bias_offset, table, table_offset, channels, floor = arguments[6:]
+        products = address(context, builder, signature.args[2], products, products_offset)
+        bias = address(context, builder, signature.args[5], weights, bias_offset)
+        table = _table(context, builder, signature.args[7], table, table_offset)
         values = [products, stride, bias, table, channels, floor]
-        _switch(builder, number, _emit_output, values)
+        call_routine(builder, routines, _FIRST_OUTPUT, number, values)
         return context.get_dummy_value()
 
     n = types.int64
-    return types.void(n, products, n, n, weights, n, table, n, n, types.float32), generate
+    return types.void(n, n, products, n, n, weights, n, table, n, n, types.float32), generate

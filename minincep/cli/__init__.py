@@ -15,6 +15,9 @@ COMMANDS = {
     "info": "This installation, or a weights file.",
     "convert": "Turn other people's weights into a weights file.",
     "verify": "Compare a network with an independent implementation.",
+    "compile": "Make a plan of a weights file, for quick starts.",
+    "profile": "Where the time goes, step by step.",
+    "cache": "The compiled kernels on this machine.",
 }
 
 

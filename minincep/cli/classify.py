@@ -5,10 +5,15 @@ import itertools
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from minincep.cli import options
+
+if TYPE_CHECKING:
+    from minincep.io.results import CsvResults
+    from minincep.predict import Ready
 
 
 @click.command("classify")
@@ -41,22 +46,19 @@ def command(
     a line of JSON for each picture.  After an interruption, --resume goes on with the --csv file.
     """
     from minincep.cli.pictures import Pictures
-    from minincep.io.hdf5 import DEFAULT, load
-    from minincep.io.results import CsvResults
-    from minincep.predict import classify_batch
+    from minincep.io.known import DEFAULT
+    from minincep.predict import ready
 
     if resume and csv is None:
         raise click.UsageError("--resume needs the --csv file to go on with")
-    network = load(weights or DEFAULT)
-    ranks = range(1, min(top, network.channels) + 1)
-    columns = [f"{kind}_{rank}" for rank in ranks for kind in ("label", "probability")]
     with contextlib.ExitStack() as stack:
-        table = stack.enter_context(CsvResults(csv, columns, resume=resume)) if csv else None
-        done = table.done if table else ()
-        waiting = Pictures(network, pictures, recursive=recursive, done=done)
         stack.enter_context(options.running_as(threads, kernels))
-        for paths, batch in waiting.batches(batch_size):
-            found = classify_batch(network, batch, top=top)
+        network = ready(weights or DEFAULT, batch_size=batch_size, eager=bool(kernels))
+        network.check_classes(top)
+        table = stack.enter_context(_table(csv, network, top, resume)) if csv else None
+        waiting = Pictures(pictures, recursive=recursive, done=table.done if table else ())
+        for paths, batch in waiting.batches(network, batch_size):
+            found = network.classify(batch, top=top)
             if table:
                 cells = [[(p.label, f"{p.probability:.6g}") for p in row] for row in found]
                 rows = zip(paths, cells, strict=True)
@@ -73,3 +75,11 @@ def command(
         for path, reason in waiting.bad:
             click.echo(json.dumps({"image": str(path), "error": reason}))
     waiting.report()
+
+
+def _table(path: Path, network: "Ready", top: int, resume: bool) -> "CsvResults":
+    from minincep.io.results import CsvResults
+
+    ranks = range(1, min(top, network.classes or 0) + 1)
+    columns = [f"{kind}_{rank}" for rank in ranks for kind in ("label", "probability")]
+    return CsvResults(path, columns, resume=resume)

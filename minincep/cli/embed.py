@@ -42,9 +42,8 @@ def command(
     import numpy as np
 
     from minincep.cli.pictures import Pictures
-    from minincep.io.hdf5 import DEFAULT, load
-    from minincep.io.results import ArrayResults, write_npy
-    from minincep.predict import embed_batch
+    from minincep.io.known import DEFAULT
+    from minincep.predict import ready
 
     kind = output.suffix.lower() if output else ""
     if output and kind not in (".h5", ".npy"):
@@ -55,18 +54,19 @@ def command(
         raise click.UsageError("--output goes without --distances and --json")
     if output and kind == ".npy" and (output.exists() or not output.parent.is_dir()):
         raise click.UsageError(f"--output {output} is there already, or its folder is not")
-    network = load(weights or DEFAULT)
     names: list[str] = []
     parts = []
     with contextlib.ExitStack() as stack:
+        stack.enter_context(options.running_as(threads, kernels))
+        network = ready(weights or DEFAULT, batch_size=batch_size, eager=bool(kernels))
         file = None
         if output and kind == ".h5":
+            from minincep.io.results import ArrayResults
+
             file = stack.enter_context(ArrayResults(output, resume=resume))
-        done = file.done if file else ()
-        waiting = Pictures(network, pictures, recursive=recursive, done=done)
-        stack.enter_context(options.running_as(threads, kernels))
-        for paths, batch in waiting.batches(batch_size):
-            vectors = embed_batch(network, batch)
+        waiting = Pictures(pictures, recursive=recursive, done=file.done if file else ())
+        for paths, batch in waiting.batches(network, batch_size):
+            vectors = network.embed(batch)
             if file:
                 file.add([str(path) for path in paths], {"embeddings": vectors})
             elif distances or output:  # these two need all of them
@@ -75,6 +75,8 @@ def command(
             else:
                 _print(paths, vectors.tolist(), as_json)
     if output and not file:
+        from minincep.io.results import write_npy
+
         write_npy(output, np.concatenate(parts) if parts else np.zeros((0, 0), np.float32))
     failed = [{"image": str(path), "error": reason} for path, reason in waiting.bad]
     if distances:

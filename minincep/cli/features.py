@@ -39,17 +39,18 @@ def command(
     interruption, --resume goes on with the file.
     """
     from minincep.cli.pictures import Pictures
-    from minincep.io.hdf5 import DEFAULT, load
+    from minincep.io.known import DEFAULT
     from minincep.io.results import ArrayResults
-    from minincep.predict import features
+    from minincep.predict import ready
 
-    network = load(weights or DEFAULT)
     names = [name.strip() for name in endpoints.split(",")]
-    network.check_endpoints(names)
-    with ArrayResults(output, resume=resume) as file:
-        waiting = Pictures(network, pictures, recursive=recursive, done=file.done)
-        with options.running_as(threads, kernels):
-            for paths, batch in waiting.batches(batch_size):
-                found = features(network, batch, endpoints=names)
+    with options.running_as(threads, kernels):
+        network = ready(
+            weights or DEFAULT, batch_size=batch_size, endpoints=names, eager=bool(kernels)
+        )
+        with ArrayResults(output, resume=resume) as file:
+            waiting = Pictures(pictures, recursive=recursive, done=file.done)
+            for paths, batch in waiting.batches(network, batch_size):
+                found = network.features(batch, names)
                 file.add([str(path) for path in paths], found)
     waiting.report()

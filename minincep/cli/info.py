@@ -24,7 +24,7 @@ def _installation() -> None:
 
     import minincep
     from minincep.models import list_models
-    from minincep_kernels import jit, machine
+    from minincep_kernels import cache, machine
 
     for name, value in [
         ("minincep", minincep.__version__),
@@ -33,7 +33,7 @@ def _installation() -> None:
         ("numba", numba.__version__),
         ("cores", machine.available_cores()),
         ("threads", machine.get_num_threads()),
-        ("kernel cache", jit.cache_folder()),
+        ("kernel cache", cache.cache_folder()),
         ("models", ", ".join(list_models())),
     ]:
         click.echo(f"{name:13} {value}")

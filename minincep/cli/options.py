@@ -33,7 +33,8 @@ weights = click.option(
     "--weights",
     type=click.Path(path_type=Path),
     metavar="PATH|NAME",
-    help="Weights file, or 'eggs', the default: a small network that knows broken eggs.",
+    help="Weights file, or a plan of one ('minincep compile'), or 'eggs', the default: a small "
+    "network that knows broken eggs.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
 resume = click.option(
@@ -60,9 +61,9 @@ def running(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextlib.contextmanager
 def running_as(threads: int | None, kernels: tuple[str, ...]) -> Iterator[None]:
-    """Within the `with` block, obey the options of `running`."""
-    import minincep_kernels.conv2d  # noqa: F401  (registers the variants)
-    from minincep_kernels import machine, registry
+    """Within the `with` block, obey the options of `running`, and tell what is being compiled."""
+    from minincep.cli.compiling import announced
+    from minincep_kernels import machine
 
     wishes: dict[str, str] = {}
     for wish in kernels:
@@ -72,5 +73,17 @@ def running_as(threads: int | None, kernels: tuple[str, ...]) -> Iterator[None]:
         wishes[op] = name
     if threads is not None:
         machine.set_num_threads(threads)
+    with announced(), _forced(wishes):
+        yield
+
+
+@contextlib.contextmanager
+def _forced(wishes: dict[str, str]) -> Iterator[None]:
+    if not wishes:
+        yield
+        return
+    import minincep_kernels.conv2d  # noqa: F401  (registers the variants)
+    from minincep_kernels import registry
+
     with registry.use(**wishes):
         yield

@@ -1,21 +1,18 @@
 """Pictures named on the command line: found, and decoded ahead of the network."""
 
+import contextlib
 import glob
 import itertools
+import sys
 import warnings
-from collections import deque
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from minincep.io.errors import ImageError
-from minincep.models import Network
-from minincep.predict import prepare_picture
+from minincep.predict import Prepares, prepared_ahead
 from minincep_kernels import Array
 
 SUFFIXES = {
@@ -58,50 +55,44 @@ class Pictures:
 
     Attributes
     ----------
+    paths
+        The pictures that are to be done.
     bad
         Path and reason of each picture that could not be read so far.
     """
 
+    paths: list[Path]
     bad: list[tuple[Path, str]]
 
     def __init__(
-        self,
-        network: Network,
-        arguments: Sequence[Path],
-        *,
-        recursive: bool = False,
-        done: Collection[str] = (),
+        self, arguments: Sequence[Path], *, recursive: bool = False, done: Collection[str] = ()
     ) -> None:
-        self.network = network
         self.paths = [path for path in find(arguments, recursive) if str(path) not in done]
         self.bad = []
 
-    def batches(self, size: int) -> Iterator[tuple[list[Path], Array]]:
+    def batches(self, network: Prepares, size: int) -> Iterator[tuple[list[Path], Array]]:
         """Paths and prepared pictures (N, H, W, 3), at most `size` at a time."""
         warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata, which changes nothing
-        console = Console(stderr=True)
-        paths = iter(self.paths)
-        if console.is_terminal and len(self.paths) > 1:
-            paths = iter(track(self.paths, "pictures", console=console, transient=True))
-        ready = self._decoded(paths, ahead=size)
-        while batch := list(itertools.islice(ready, size)):
-            yield [path for path, _ in batch], np.stack([picture for _, picture in batch])
+        with contextlib.closing(self._decoded(network, size)) as decoded:
+            while batch := list(itertools.islice(decoded, size)):
+                yield [path for path, _ in batch], np.stack([picture for _, picture in batch])
 
-    def _decoded(self, paths: Iterator[Path], ahead: int) -> Iterator[tuple[Path, Array]]:
-        waiting: deque[tuple[Path, Future[Array]]] = deque()
-        with ThreadPoolExecutor(1, "decoder") as decoder:
-            for path in paths:
-                waiting.append((path, decoder.submit(prepare_picture, self.network, path)))
-                if len(waiting) > ahead:
-                    yield from self._finished(*waiting.popleft())
-            while waiting:
-                yield from self._finished(*waiting.popleft())
+    def _decoded(self, network: Prepares, ahead: int) -> Generator[tuple[Path, Array], None, None]:
+        with contextlib.closing(prepared_ahead(network, self._shown(), ahead)) as waiting:
+            for path, picture in waiting:
+                try:
+                    yield path, picture.result()
+                except ImageError as error:
+                    self.bad.append((path, str(error)))
 
-    def _finished(self, path: Path, picture: Future[Array]) -> Iterator[tuple[Path, Array]]:
-        try:
-            yield path, picture.result()
-        except ImageError as error:
-            self.bad.append((path, str(error)))
+    def _shown(self) -> Iterable[Path]:
+        """The paths, while a terminal shows how many are done."""
+        if len(self.paths) == 1 or not sys.stderr.isatty():
+            return self.paths
+        from rich.console import Console  # takes a while to import
+        from rich.progress import track
+
+        return track(self.paths, "pictures", console=Console(stderr=True), transient=True)
 
     def report(self) -> None:
         """Name the bad pictures on standard error; exit with status 2 if there are any."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from minincep.io.errors import WeightError
 from minincep.io.formats import keras_h5
-from minincep.io.hdf5 import check_names, check_size, open_file, read
+from minincep.io.hdf5 import FORMAT, attribute, check_names, check_size, open_file, read
 from minincep.io.names import keras_facenet
 from minincep.models.network import Network
 from minincep.models.preprocessing import Preprocessing
@@ -27,6 +27,8 @@ def convert(path: str | os.PathLike[str]) -> Network:
     """
     path = Path(path)
     with open_file(path) as file:
+        if attribute(path, file, "format", str, default="") == FORMAT:
+            raise WeightError(f"{path} is already a weights file of minincep: use it as it is")
         stored = keras_h5.arrays(path, file)
         bottleneck = stored.get("Bottleneck/kernel")
         if bottleneck is None or len(bottleneck.shape) != 2:

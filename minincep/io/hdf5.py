@@ -17,7 +17,6 @@ import hashlib
 import json
 import logging
 import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +25,9 @@ import h5py
 import numpy as np
 
 from minincep.io.errors import WeightError
+from minincep.io.files import NewFile
+from minincep.io.known import DEFAULT as DEFAULT
+from minincep.io.known import NAMED
 from minincep.models.network import Network
 from minincep.models.preprocessing import Preprocessing
 from minincep.models.registry import ARCHITECTURES, build_model
@@ -35,9 +37,6 @@ from minincep_kernels import Array
 FORMAT = "minincep-weights"
 VERSION = 1
 COMPRESSION = 64  # times that a file may be smaller than what it holds
-DEFAULT = Path(__file__).parents[1] / "weights" / "eggs.h5"
-
-NAMED = {"eggs": DEFAULT}  # weights that come with minincep
 
 Scalar = TypeVar("Scalar", str, int)
 
@@ -55,8 +54,7 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
     OSError
         If the file cannot be written.
     """
-    arrays = network.arrays()
-    for name, array in arrays.items():
+    for name, array in network.arrays().items():
         check_numbers("cannot save", name, array)
     labels = None
     if network.labels is not None:
@@ -66,26 +64,26 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
                 f"cannot save {len(labels)} labels: there must be {network.channels}, one for "
                 "each class, of text without null characters"
             )
-    target = Path(os.path.realpath(path))  # a link to a file stays one
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        with h5py.File(temporary, "x") as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["format_version"] = VERSION
-            file.attrs["architecture"] = network.architecture
-            file.attrs["config"] = json.dumps(dict(network.config))
-            file.attrs["preprocessing"] = json.dumps(dataclasses.asdict(network.preprocessing))
-            file.attrs["class_offset"] = 0
-            file.attrs["source"] = network.source
-            file.attrs["sha256"] = checksum(arrays)
-            if labels is not None:
-                file["labels"] = labels
-            for name, array in arrays.items():
-                file[f"weights/{name}"] = array
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with NewFile(Path(path)) as new:
+        new.run(_write, new, network, labels)
+
+
+def _write(new: NewFile, network: Network, labels: list[bytes] | None) -> None:
+    arrays = network.arrays()
+    with new.hdf5("w") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["format_version"] = VERSION
+        file.attrs["architecture"] = network.architecture
+        file.attrs["config"] = json.dumps(dict(network.config))
+        file.attrs["preprocessing"] = json.dumps(dataclasses.asdict(network.preprocessing))
+        file.attrs["class_offset"] = 0
+        file.attrs["source"] = network.source
+        file.attrs["sha256"] = checksum(arrays)
+        if labels is not None:
+            file["labels"] = labels
+        for name, array in arrays.items():
+            file[f"weights/{name}"] = array
+            new.check()
 
 
 def load(

@@ -4,7 +4,6 @@ import csv
 import io
 import os
 import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ import h5py
 import numpy as np
 
 from minincep.io.errors import ResultError
+from minincep.io.files import NewFile, writing
 from minincep.io.hdf5 import COMPRESSION, datasets, open_file
 from minincep_kernels import Array
 
@@ -44,16 +44,17 @@ class CsvResults:
     def __init__(self, path: Path, columns: Sequence[str], *, resume: bool) -> None:
         self.done = set()
         header = self._line([IMAGES.removesuffix("s"), *columns])
-        if path.exists():
-            _check_old(path, resume)
+        if _is_old(path, resume):
             self._read(path, header)
-        self._file = path.open("a", encoding="utf-8", newline="", errors="surrogateescape")
+        self._path = path
+        with writing(path):
+            self._file = path.open("a", encoding="utf-8", newline="", errors="surrogateescape")
         if self._file.tell() == 0:
             self._file.write(header)
 
     def _read(self, path: Path, header: str) -> None:
         content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
+        whole = content[: _end_of_whole(content)]
         lines = whole.decode("utf-8", errors="surrogateescape")
         if lines and not lines.startswith(header):
             raise ResultError(f"{path} has other columns than {header.strip()}: give a new file")
@@ -65,7 +66,8 @@ class CsvResults:
                 f"{path} is no table of minincep ({error}): give a new file"
             ) from None
         if len(whole) < len(content):
-            os.truncate(path, len(whole))
+            with writing(path):
+                os.truncate(path, len(whole))
 
     @staticmethod
     def _line(cells: Sequence[object]) -> str:
@@ -75,8 +77,9 @@ class CsvResults:
 
     def add(self, rows: Sequence[Sequence[object]]) -> None:
         """Append lines, the picture's name first in each."""
-        self._file.write("".join(self._line(row) for row in rows))
-        self._file.flush()
+        with writing(self._path):
+            self._file.write("".join(self._line(row) for row in rows))
+            self._file.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +90,19 @@ class CsvResults:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with writing(self._path):
+            self._file.close()
+
+
+def _end_of_whole(content: bytes) -> int:
+    """Where the last whole line ends; a line break between quotes ends none."""
+    end = position = quotes = 0
+    for part in io.BytesIO(content):
+        position += len(part)
+        quotes += part.count(b'"')
+        if part.endswith(b"\n") and quotes % 2 == 0:
+            end = position
+    return end
 
 
 class ArrayResults:
@@ -113,16 +128,18 @@ class ArrayResults:
 
     def __init__(self, path: Path, *, resume: bool) -> None:
         self.done = set()
-        self._path = Path(os.path.realpath(path))
-        self._part = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}")
-        if path.exists():
-            _check_old(path, resume)
+        old = _is_old(path, resume)
+        if old:
             self.done = _stored_names(path)
-            shutil.copyfile(path, self._part)
+        self._new = NewFile(path)
         try:
-            self._file = h5py.File(self._part, "a")
+            if old:
+                with path.open("rb") as content:
+                    shutil.copyfileobj(content, self._new)
+                self._new.check()
+            self._file = self._new.run(self._new.hdf5, "r+" if old else "w")
         except BaseException:
-            self._part.unlink(missing_ok=True)
+            self._new.discard()
             raise
 
     def add(self, names: Sequence[str], arrays: Mapping[str, Array]) -> None:
@@ -132,7 +149,12 @@ class ArrayResults:
         ------
         ResultError
             If the file goes on from rows of another shape, or other arrays.
+        OSError
+            If they cannot be written.
         """
+        self._new.run(self._add, names, arrays)
+
+    def _add(self, names: Sequence[str], arrays: Mapping[str, Array]) -> None:
         text = h5py.string_dtype()
         for key, rows in [
             *arrays.items(),
@@ -141,13 +163,13 @@ class ArrayResults:
             kind = text if key == IMAGES else rows.dtype
             if key not in self._file:
                 if self.done:
-                    raise ResultError(f"{self._path} has no {key}: give a new file")
+                    raise ResultError(f"{self._new.path} has no {key}: give a new file")
                 empty, unbounded = (0, *rows.shape[1:]), (None, *rows.shape[1:])
                 self._file.create_dataset(key, empty, kind, maxshape=unbounded, chunks=True)
             stored = self._file[key]
             if stored.shape[1:] != rows.shape[1:]:
                 raise ResultError(
-                    f"{self._path}: {key} has rows of shape {stored.shape[1:]}, not "
+                    f"{self._new.path}: {key} has rows of shape {stored.shape[1:]}, not "
                     f"{rows.shape[1:]}: give a new file"
                 )
             stored.resize(len(stored) + len(rows), axis=0)
@@ -163,11 +185,15 @@ class ArrayResults:
         trace: TracebackType | None,
     ) -> None:
         whole = kind is None or issubclass(kind, KeyboardInterrupt | SystemExit)
-        self._file.close()
+        try:
+            self._new.run(self._file.close)
+        except BaseException:
+            self._new.discard()
+            raise
         if whole:
-            os.replace(self._part, self._path)
+            self._new.finish()
         else:
-            self._part.unlink(missing_ok=True)
+            self._new.discard()
 
 
 def _stored_names(path: Path) -> set[str]:
@@ -185,11 +211,15 @@ def _stored_names(path: Path) -> set[str]:
         return {name.decode(errors="surrogateescape") for name in names[()]}
 
 
-def _check_old(path: Path, resume: bool) -> None:
-    if not path.is_file():
+def _is_old(path: Path, resume: bool) -> bool:
+    """Whether there is a file to go on with."""
+    with writing(path):
+        there = path.exists()
+    if there and not path.is_file():
         raise ResultError(f"{path} is not a file")
-    if not resume:
+    if there and not resume:
         raise ResultError(f"{path} is there already: --resume goes on with it")
+    return there
 
 
 def write_npy(path: Path, array: Array) -> None:
@@ -200,12 +230,5 @@ def write_npy(path: Path, array: Array) -> None:
     OSError
         If it cannot be written.
     """
-    target = Path(os.path.realpath(path))
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        with part.open("xb") as file:
-            np.save(file, array)
-        os.replace(part, target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with NewFile(path) as new:
+        np.save(new, array)

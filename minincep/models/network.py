@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from minincep.autograd.tensor import Tensor
-from minincep.models.preprocessing import Preprocessing
+from minincep.models.preprocessing import Preprocessing, shape_hint
 from minincep.nn.combinators import Branch, Chain, Repeat, Settings, Side
 from minincep.nn.module import endpoints
 from minincep_kernels.errors import ConfigError, ShapeError
@@ -62,14 +62,9 @@ class Network(Chain):
 
     def forward(self, x: Tensor) -> Tensor:
         if len(x.shape) != 4 or x.shape[3] != 3 or min(x.shape[1:3]) < SMALLEST or not x.shape[0]:
-            hint = ""
-            if len(x.shape) == 3:
-                hint = ": add the batch axis, x[None]"
-            elif len(x.shape) == 4 and x.shape[1] == 3:
-                hint = ": it looks like channels first, transpose it with (0, 2, 3, 1)"
             raise ShapeError(
                 f"{self.architecture} takes pictures (N, H, W, 3) of at least {SMALLEST} x "
-                f"{SMALLEST} pixels, got {x.shape}{hint}"
+                f"{SMALLEST} pixels, got {x.shape}{shape_hint(x.shape)}"
             )
         return super().forward(x)
 

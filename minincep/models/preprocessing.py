@@ -54,3 +54,12 @@ class Preprocessing:
         )
         if not good:
             raise ConfigError(f"preprocessing out of range: {self}")
+
+
+def shape_hint(shape: tuple[int, ...]) -> str:
+    """What may be wrong with an array that should hold prepared pictures, (N, H, W, 3)."""
+    if len(shape) == 3:
+        return ": add the batch axis, x[None]"
+    if len(shape) == 4 and shape[1] == 3:
+        return ": it looks like channels first, transpose it with (0, 2, 3, 1)"
+    return ""

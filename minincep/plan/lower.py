@@ -1,7 +1,6 @@
 """From a graph to a program: an order, an address for everything, packed filters."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,8 @@ import numpy.typing as npt
 
 from minincep.plan.graph import Graph, Node, Value
 from minincep.plan.memory import Life, place
-from minincep_kernels import Array
+from minincep.plan.program import Place, Program
+from minincep_kernels import Array, machine
 from minincep_kernels.errors import PlanError
 from minincep_kernels.program.layout import Method, choose
 from minincep_kernels.program.run import scratch_of
@@ -30,57 +30,7 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a value lies: pixels (H, W), channels, and floats from the start and between pixels."""
-
-    offset: int
-    pitch: int
-    height: int
-    width: int
-    channels: int
-
-    def view(self, memory: Array, batch: int) -> Array:
-        """The value of so many pictures, (N, H, W, C), in memory that has more."""
-        count = batch * self.height * self.width
-        lines = memory[self.offset : self.offset + count * self.pitch]
-        shape = (batch, self.height, self.width, self.pitch)
-        return lines.reshape(shape)[..., : self.channels]
-
-
-@dataclass(frozen=True)
-class Program:
-    """Steps, and what they need to run.
-
-    Attributes
-    ----------
-    steps
-        Array of `STEP`.
-    weights
-        Packed filters and biases, flat.
-    memory, scratch
-        Floats that the activations need, and the scratch memory of each thread.
-    batch
-        Pictures that there is room for.
-    paths
-        Layer path of each step.
-    input, outputs
-        Where pictures go and results come out, with the shapes that those have outside.
-    """
-
-    steps: npt.NDArray[Any]
-    weights: Array
-    memory: int
-    scratch: int
-    batch: int
-    paths: tuple[str, ...]
-    input: Place
-    outputs: dict[str, tuple[Place, tuple[int, ...]]]
-
-
-def lower(
-    graph: Graph, batch: int, allocate: Callable[[int], Array] | None = None
-) -> Program:
+def lower(graph: Graph, batch: int, allocate: Callable[[int], Array]) -> Program:
     """The program of a graph.  The constants of the nodes are let go of, one layer after the other.
 
     Parameters
@@ -88,7 +38,7 @@ def lower(
     batch
         Pictures to make room for.
     allocate
-        Gives memory for so many floats of packed filters; by default, fresh memory.
+        Gives memory for so many floats of packed filters.
     """
     nodes = in_order(graph)
     waits = _waits(graph, nodes)
@@ -98,7 +48,7 @@ def lower(
     for step, node, wait in zip(steps, nodes, waits, strict=True):
         methods.append(_fill(step, node, places, batch))
         step["wait"] = wait
-    weights = _pack(nodes, steps, methods, allocate or _fresh)
+    weights = _pack(nodes, steps, methods, allocate)
     return Program(
         steps,
         weights,
@@ -213,11 +163,12 @@ def _fill(step: Any, node: Node, places: dict[Value, Place], batch: int) -> Meth
     step["top"], step["left"] = padding[0], padding[2]
     if node.op == "conv2d":
         shape = Conv2dShape(1, x.height, x.width, x.channels, kernel, stride, padding, y.channels)
-        method = choose(shape)
-        for name, number in method.fields(shape).items():
+        method = choose(shape, residual=len(node.inputs) == 2)
+        for name, number in method.fields(shape, machine.get_num_threads()).items():
             step[name] = number
         return method
-    if node.op not in KINDS:
+    moves_pixels = node.op == "reshape" and (x.height, x.width) != (y.height, y.width)
+    if node.op not in KINDS or moves_pixels:
         raise PlanError(f"a plan cannot run {node.op} of layer {node.path}")
     step["kind"] = KINDS[node.op]
     step["columns"] = y.channels
@@ -237,10 +188,6 @@ def _window(
         node.static.get("stride", (1, 1)),
         node.static.get("padding", (0, 0, 0, 0)),
     )
-
-
-def _fresh(floats: int) -> Array:
-    return np.zeros(floats, np.float32)
 
 
 def _pack(

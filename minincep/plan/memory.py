@@ -1,4 +1,4 @@
-"""Where each activation lies: one block of memory, shared by values that are never there together."""
+"""Where each activation lies: one block of memory, shared by what is never there together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ def place(lives: Sequence[Life]) -> tuple[list[int], int]:
     """An offset in floats for each value, and how many floats there are in all.
 
     Two values may share memory if every step that touches the one is complete before any step may
-    write the other.  Largest first, each goes to the lowest place where it fits: greedy, and as good
-    as the lower bound, the most that is in use at once, for these networks (Pisarchyk and Lee 2020,
-    "Efficient memory management for deep neural net inference", arXiv:2001.03288, section 4).
+    write the other.  Largest first, each goes to the lowest place where it fits: greedy, and as
+    good as the lower bound, the most that is in use at once, for these networks (Pisarchyk and Lee
+    2020, "Efficient memory management for deep neural net inference", arXiv:2001.03288, section 4).
     """
     offsets = [0] * len(lives)
     placed: list[int] = []

@@ -1,83 +1,187 @@
-"""`Plan`: a network made ready for pictures of one size."""
+"""`compile`: a network made ready for pictures of one size.  `Plan`: the result.
+
+    plan = mi.compile(network, image_size=299)
+    logits = plan(x)                                # prepared pictures (N, 299, 299, 3)
+
+A plan is the network's own forward pass, traced once, rewritten (`passes`), laid out in memory
+(`lower`), and run by one compiled function (`minincep_kernels.program`).  It holds copies of the
+weights, packed, and nothing of the network.
+"""
 
 import threading
-from collections.abc import Collection
-from typing import Any
+import time
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from minincep.models.network import Network
-from minincep.plan.lower import Program, lower
-from minincep.plan.passes import apply_all
-from minincep.plan.trace import trace
-from minincep_kernels import Array, machine
-from minincep_kernels.errors import DTypeError, ShapeError
-from minincep_kernels.program import tiles
-from minincep_kernels.program.run import COUNTERS, run, together
+from minincep.models.preprocessing import shape_hint
+from minincep.plan.program import Program
+from minincep_kernels import Array
+from minincep_kernels.errors import DTypeError, PlanError, ShapeError
+from minincep_kernels.program.runner import Runner, aligned
+
+if TYPE_CHECKING:
+    from minincep.models.network import Network
 
 
 class Plan:
+    """A network made ready for pictures of one size, on any number of threads.
+
+    The result for a picture is the same to the last bit, alone or at any place in a batch, on any
+    number of threads, and from any plan of the same network for the same size.
+
+    Python threads may share a plan; it answers one at a time.
+
+    Attributes
+    ----------
+    program
+        What runs.
+    """
+
+    program: Program
+
     def __init__(self, program: Program) -> None:
         self.program = program
-        self._memory = _flat(program.memory)
-        self._counters = np.zeros(len(program.steps) * COUNTERS, np.int64)
         self._lock = threading.Lock()
-        self._scratch = _flat(0)
-        self._places = np.zeros(0, np.int64)
+        self._memory = aligned(program.memory)
+        self._runner = Runner(program.steps, program.scratch)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the pictures, in pixels."""
+        return self.program.input.height, self.program.input.width
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures that run at once; more are run in parts."""
+        return self.program.batch
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """End points that it was compiled for."""
+        return tuple(name for name in self.program.outputs if name)
 
     def __call__(self, x: Array) -> Array:
+        """The network's answer to prepared pictures: (N, H, W, 3) of float32 -> (N, ...).
+
+        Raises
+        ------
+        DTypeError
+            If x is not float32.
+        ShapeError
+            If x is not (N, H, W, 3) with the height and width of the plan.
+        """
         return self.run_endpoints(x)[""]
 
     def run_endpoints(self, x: Array) -> dict[str, Array]:
+        """The end points that the plan was compiled for, and the answer under ``""``: -> (N, ...).
+
+        Raises
+        ------
+        DTypeError, ShapeError
+            As when the plan is called.
+        """
+        self._check(x)
+        shapes = {name: shape for name, (_, shape) in self.program.outputs.items()}
+        found = {name: np.empty((len(x), *shape), x.dtype) for name, shape in shapes.items()}
+        for first in range(0, len(x), self.batch_size):
+            part = x[first : first + self.batch_size]
+            with self._lock:
+                self._put(part)
+                self._run(0, len(self.program.steps), len(part))
+                for name, (place, shape) in self.program.outputs.items():
+                    maps = place.view(self._memory, len(part))
+                    found[name][first : first + len(part)] = maps.reshape(len(part), *shape)
+        return found
+
+    def time_steps(self, x: Array, repeats: int = 10) -> npt.NDArray[np.float64]:
+        """Seconds that each step takes by itself, for at most one batch: -> (repeats, steps)."""
+        self._check(x)
+        part = x[: self.batch_size]
+        seconds = np.zeros((repeats, len(self.program.steps)))
         with self._lock:
-            self.program.input.view(self._memory, len(x))[...] = x
-            self._run(0, len(self.program.steps), len(x))
-            return {
-                name: place.view(self._memory, len(x)).reshape(len(x), *shape)
-                for name, (place, shape) in self.program.outputs.items()
-            }
+            self._put(part)
+            for row in seconds:
+                for step in range(len(row)):
+                    start = time.perf_counter()
+                    self._run(step, step + 1, len(part))
+                    row[step] = time.perf_counter() - start
+        return seconds
 
-    def _run(self, first: int, last: int, batch: int) -> None:
-        threads = machine.get_num_threads()
-        if len(self._places) < threads * tiles.PLACES:
-            self._scratch = _flat(threads * self.program.scratch)
-            self._places = np.zeros(threads * tiles.PLACES, np.int64)
-        self._counters[:] = 0
-        memory = self._memory
-
-        def work(worker: int) -> None:
-            run.serial(
-                self.program.steps,
-                first,
-                last,
-                batch,
-                worker,
-                self.program.weights,
-                memory,
-                memory,
-                self._scratch,
-                self._places,
-                self._counters,
+    def _check(self, x: Array) -> None:
+        if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+            kind = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
+            raise DTypeError(f"a plan takes an array of float32, got {kind}")
+        wanted = (*self.image_size, 3)
+        if x.ndim != 4 or x.shape[1:] != wanted:
+            raise ShapeError(
+                f"this plan takes pictures (N, {', '.join(map(str, wanted))}), got {x.shape}"
+                f"{shape_hint(x.shape) or '; for another size compile another plan'}"
             )
 
-        together(work, threads)
+    def _put(self, x: Array) -> None:
+        self.program.input.view(self._memory, len(x))[...] = x
+
+    def _run(self, first: int, last: int, batch: int) -> None:
+        """Run steps first to last on all threads."""
+        self._runner(first, last, batch, self.program.weights, self._memory, self._memory)
 
 
-def compile(
-    network: Network,
+def compile(  # noqa: A001  (called as mi.compile)
+    network: "Network",
     *,
     image_size: int | tuple[int, int] | None = None,
     batch_size: int = 1,
     endpoints: Collection[str] = (),
+    tune: bool = False,
+    allocate: Callable[[int], Array] | None = None,
 ) -> Plan:
-    size = network.preprocessing.size if image_size is None else image_size
-    height, width = (size, size) if isinstance(size, int) else size
-    graph = apply_all(trace(network, (height, width), endpoints))
-    return Plan(lower(graph, batch_size))
+    """Make a network ready for pictures of one size.
 
+    Parameters
+    ----------
+    network
+        In inference mode.  The plan takes a copy of its weights: training on leaves it alone.
+    image_size
+        Height and width in pixels, or one number for both; by default what the network's
+        preprocessing makes.
+    batch_size
+        Pictures that run at once, at least 1.  It decides how much memory the plan takes, and
+        nothing else: a plan answers fewer pictures and more.
+    endpoints
+        End points that `run_endpoints` is to give; they take memory of their own.
+    tune
+        Try which sizes of chunks are fastest on this machine; it takes some fifty times as long as
+        one answer, and changes no bit of any.
+    allocate
+        Gives memory for so many floats of packed weights; by default ordinary memory.
 
-def _flat(floats: int) -> Array:
-    """Zeros that begin where a cache line does."""
-    room = np.zeros(floats + 16, np.float32)
-    start = -(room.ctypes.data // 4) % 16
-    return room[start : start + floats]
+    Raises
+    ------
+    ConfigError
+        If there is no end point of a name.
+    PlanError
+        If the network is in training mode or not of float32, or `batch_size` is out of range.
+    ShapeError
+        If the size is too small for the network.
+    """
+    from minincep.plan.lower import lower  # a plan from a file does without all these
+    from minincep.plan.passes import apply_all
+    from minincep.plan.trace import trace
+
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise PlanError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    size = image_size
+    if size is None:
+        size = network.preprocessing.height, network.preprocessing.width
+    elif isinstance(size, int):
+        size = size, size
+    graph = apply_all(trace(network, size, endpoints))
+    plan = Plan(lower(graph, batch_size, allocate or aligned))
+    if tune:
+        from minincep.plan.tune import tune as tuned  # which needs a plan to try
+
+        plan = tuned(plan)
+    return plan

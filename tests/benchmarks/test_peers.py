@@ -9,11 +9,12 @@ import numpy.typing as npt
 import pytest
 
 from benchmarks import peers
+from benchmarks.contenders import Contender
 
 Floats = npt.NDArray[np.float32]
 
 
-class First(peers.Contender):
+class First(Contender):
     """Gives the mean of each channel, and writes into its file that it ran."""
 
     name = "first"
@@ -22,7 +23,7 @@ class First(peers.Contender):
     file = "log"
     axes = (1, 2)
 
-    def load(self, path: Path, threads: int) -> None:
+    def load(self, path: Path, threads: int, x: Floats) -> None:
         self._log = path
         self._note(f"load {threads}")
 
@@ -39,6 +40,11 @@ class Second(First):
     name = "second"
     channels_first = True
     axes = (2, 3)
+
+
+class Single(First):
+    name = "single"
+    batches = False
 
 
 class Wrong(First):
@@ -79,7 +85,17 @@ def log(tmp_path: Path) -> Path:
 def command(log: Path) -> list[str]:
     output = str(log.with_name("results.json"))
     case = ["--models", "inception_resnet_v1", "--batch", "2", "--threads", "1"]
-    return [str(log.parent), *case, "--repeats", "3", "--calls", "2", "-o", output]
+    return [
+        str(log.parent),
+        str(log.with_name("cache")),
+        *case,
+        "--repeats",
+        "3",
+        "--calls",
+        "2",
+        "-o",
+        output,
+    ]
 
 
 def test_contenders_take_turns_in_processes_of_their_own(log: Path) -> None:
@@ -106,9 +122,39 @@ def test_report_has_ratios_of_each_round(log: Path) -> None:
     assert [ratio["min"], ratio["median"], ratio["max"]] == rounds
     assert result["differences"]["second"] <= peers.TOLERANCE
     assert (result["model"], result["batch"], result["threads"]) == ("inception_resnet_v1", 2, 1)
+    assert (result["fastest other"], result["absent"]) == ("second", [])
+    for name in ("first", "second"):
+        assert result["first answer"][name]["seconds"] > 0
+        assert (result["first answer"][name]["megabytes"] is None) == (peers.peak_memory() is None)
     assert report["machine"]["cores"] >= 1
     assert report["machine"]["versions"].keys() == {"python", "numpy"}
     assert [path.name for path in log.parent.iterdir() if path != log] == ["results.json"]
+
+
+def test_an_engine_without_batches_is_absent_from_them(log: Path) -> None:
+    peers.main(command(log), (First, Single, Second))
+    (result,) = json.loads(log.with_name("results.json").read_text())["results"]
+    assert result["absent"] == ["single"]
+    assert result["milliseconds"].keys() == {"first", "second"}
+    arguments = command(log)
+    arguments[arguments.index("--batch") + 1] = "1"
+    peers.main(arguments, (First, Single, Second))
+    (result,) = json.loads(log.with_name("results.json").read_text())["results"]
+    assert result["absent"] == []
+    assert result["milliseconds"].keys() == {"first", "single", "second"}
+    medians = {name: ratio["median"] for name, ratio in result["ratios"].items()}
+    assert medians[result["fastest other"]] == min(medians.values())
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
+def test_memory_is_that_of_the_process() -> None:
+    before = peers.peak_memory()
+    ballast = np.ones(50_000_000, np.uint8)
+    after = peers.peak_memory()
+    assert before is not None
+    assert after is not None
+    assert after >= before
+    assert after > ballast.nbytes / 1e6
 
 
 @pytest.mark.parametrize("other", [Wrong, Nan, Short])

@@ -29,6 +29,6 @@ def test_names_are_text_whatever_they_look_like(tmp_path: Path, encoding: str, a
         [*COMMAND, path], capture_output=True, encoding=encoding, env=environment
     )
     assert (result.returncode, result.stderr) == (0, "")
-    assert f"[bold]{accent}, against [/x] {accent} " in result.stdout
+    assert f"[bold]{accent}, plan, against [/x] {accent} " in result.stdout
     assert "\x1b" not in result.stdout
     assert "Repeat_1/block17_1" in result.stdout

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import minincep as mi
+from minincep.io.hdf5 import checksum
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples/eggs"))
 import baseline
@@ -114,6 +115,7 @@ def test_the_readme_needs_its_marks(report: dict[str, Any]) -> None:
 
 def test_the_weights_are_small_and_of_the_report(report: dict[str, Any]) -> None:
     assert WEIGHTS.stat().st_size == report["bytes"] <= 4 << 20
+    assert checksum(mi.load(WEIGHTS).arrays()) == report["sha256"]
     assert (EGGS / "pictures/samples.jpg").stat().st_size <= 150_000
 
 

@@ -11,6 +11,7 @@ import minincep as mi
 from minincep.io import reference
 from minincep.io.convert import convert
 from minincep.io.errors import WeightError
+from minincep.io.hdf5 import DEFAULT
 from minincep.io.names import keras_facenet
 from minincep.models.registry import build_model
 
@@ -99,6 +100,11 @@ def test_another_network(tmp_path: Path) -> None:
         file["block1_conv1/block1_conv1/kernel:0"] = np.zeros((3, 3, 3, 64), np.float32)
     with pytest.raises(WeightError, match="no source of weights that is known"):
         convert(path)
+
+
+def test_weights_of_ours() -> None:
+    with pytest.raises(WeightError, match=r"eggs.h5 is already a weights file of minincep"):
+        convert(DEFAULT)
 
 
 def test_the_family_in_another_shape(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import itertools
 import json
 import re
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 
 import minincep as mi
 from minincep.io.errors import WeightError
+from minincep.io.files import NewFile
 from minincep.io.hdf5 import checksum
 from minincep.models import Network
 from minincep.models.preprocessing import Preprocessing
@@ -310,14 +313,40 @@ def test_truncated(path: Path, share: float) -> None:
 
 def test_an_unwritable_place_loses_nothing(network: Network, path: Path) -> None:
     before = path.read_bytes()
-    with pytest.raises(OSError, match="there"):
+    with pytest.raises(
+        OSError, match=r"net\.h5 cannot be written: .*not there is not a folder; make"
+    ):
         mi.save(network, path.parent / "not there" / "net.h5")
     folder = path.parent / "taken"
     folder.mkdir()
-    with pytest.raises(OSError, match="taken"):
+    with pytest.raises(OSError, match="taken cannot be written: Is a directory; choose another"):
         mi.save(network, folder)
     assert path.read_bytes() == before
     assert sorted(p.name for p in path.parent.iterdir()) == ["net.h5", "taken"]
+
+
+def test_interrupted(network: Network, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while HDF5 writes leaves the old file, and HDF5 in peace."""
+    before = path.read_bytes()
+    write = NewFile.write
+    threads: set[threading.Thread] = set()
+
+    def interrupted(file: NewFile, content: memoryview) -> int:
+        if not threads:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        threads.add(threading.current_thread())
+        return write(file, content)
+
+    monkeypatch.setattr(NewFile, "write", interrupted)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            mi.save(network, path)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert threading.main_thread() not in threads
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_weights_by_name() -> None:

@@ -1,7 +1,7 @@
 """A check that cannot be passed by saying nothing, and reference files that are damaged."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,18 @@ import h5py
 import numpy as np
 import pytest
 
+from minincep.autograd import Tensor, no_grad
 from minincep.io.errors import WeightError
-from minincep.io.verify import Row, first_failure, read_cases, reference_network, verify
+from minincep.io.verify import (
+    EAGER,
+    PLANNED,
+    Row,
+    first_failure,
+    read_cases,
+    reference_network,
+    verify,
+)
+from minincep_kernels import Array
 from minincep_kernels.errors import ConfigError
 from tests import small_reference
 
@@ -35,6 +45,33 @@ def test_a_whole_reference_agrees(path: Path) -> None:
     rows = verified(path)
     assert [row.endpoint for row in rows] == reference_network(path).endpoint_names()
     assert first_failure(rows) is None
+
+
+def test_a_row_passes_by_its_rule() -> None:
+    """Below so many times the reference's own error, and below a limit; both are needed."""
+    for rule in (EAGER, PLANNED):
+        error = rule.limit / rule.factor / 2
+        assert Row("x", rule.factor * error, error, rule).passed
+        assert not Row("x", 1.01 * rule.factor * error, error, rule).passed
+        assert Row("x", 0.99 * rule.limit, 1.0, rule).passed
+        assert not Row("x", rule.limit, 1.0, rule).passed
+        assert not Row("x", float("nan"), 1.0, rule).passed
+    assert EAGER.factor < PLANNED.factor
+    assert EAGER.limit < PLANNED.limit
+
+
+def test_another_way_to_run(path: Path) -> None:
+    [case] = read_cases(path)
+    network = reference_network(path)
+
+    def double(x: Array, names: Collection[str]) -> dict[str, Array]:
+        with no_grad():
+            found = network.run_endpoints(Tensor(x), names)
+        return {name: y.data * (2 if name == "Mixed_6a" else 1) for name, y in found.items()}
+
+    rows = verify(network, case, double, PLANNED)
+    assert [row.endpoint for row in rows if not row.passed] == ["Mixed_6a"]
+    assert {row.rule for row in rows} == {PLANNED}
 
 
 # Every end point of the network, once.

@@ -15,7 +15,7 @@ TINY = """
 import json, os, sys
 import numpy as np
 from numba import prange
-from minincep_kernels import jit, machine
+from minincep_kernels import cache, jit, machine
 from minincep_kernels.jit import kernel
 
 @kernel

@@ -13,7 +13,7 @@ import pytest
 from numba import prange
 from numba.core.errors import NumbaError
 
-from minincep_kernels import Array, jit
+from minincep_kernels import Array, cache, jit
 from minincep_kernels.jit import kernel
 from tests.kernels import scripts
 from tests.kernels.scripts import PACKAGE, TINY, USE, Report, finish, start
@@ -167,12 +167,12 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.Mo
     for name in ("MININCEP_CACHE_DIR", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(jit, "_said", [])
-    jit._folders.cache_clear()
-    jit.cache_folder.cache_clear()
+    monkeypatch.setattr(cache, "_said", [])
+    cache.folders.cache_clear()
+    cache.cache_folder.cache_clear()
     yield monkeypatch
-    jit._folders.cache_clear()
-    jit.cache_folder.cache_clear()
+    cache.folders.cache_clear()
+    cache.cache_folder.cache_clear()
 
 
 def test_folders_in_order(fresh: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -181,14 +181,14 @@ def test_folders_in_order(fresh: pytest.MonkeyPatch, tmp_path: Path) -> None:
     expected += [tmp_path / "XDG_CACHE_HOME/minincep/kernels"]
     expected += [tmp_path / f"minincep-kernels-{os.getuid()}"]
     names = ["MININCEP_CACHE_DIR", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME"]
-    assert jit.cache_folder() == expected[0]
+    assert cache.cache_folder() == expected[0]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for name, folder in zip(names, expected[1:], strict=True):
             fresh.setenv(name, wrong)
-            jit._folders.cache_clear()
-            jit.cache_folder.cache_clear()
-            assert jit.cache_folder() == folder
+            cache.folders.cache_clear()
+            cache.cache_folder.cache_clear()
+            assert cache.cache_folder() == folder
     assert ["set MININCEP_CACHE_DIR" in str(warning.message) for warning in caught] == [True]
 
 
@@ -197,7 +197,7 @@ def test_no_temporary_folder_is_no_error(fresh: pytest.MonkeyPatch, tmp_path: Pa
         raise FileNotFoundError("No usable temporary directory found")  # as tempfile does
 
     fresh.setattr(tempfile, "gettempdir", fail)
-    assert jit.cache_folder() == tmp_path / "MININCEP_CACHE_DIR" / "kernels"
+    assert cache.cache_folder() == tmp_path / "MININCEP_CACHE_DIR" / "kernels"
 
 
 def test_no_home_is_no_error(run: Run) -> None:
@@ -215,20 +215,20 @@ def test_no_home_is_no_error(run: Run) -> None:
 
 def test_no_home_makes_no_folder_of_that_name(fresh: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fresh.setattr(platformdirs, "user_cache_dir", lambda name: f"~/.cache/{name}")
-    assert all(folder.is_relative_to(tmp_path) for folder, _ in jit._folders())
+    assert all(folder.is_relative_to(tmp_path) for folder, _ in cache.folders())
 
 
 def test_relative_folder_stays_where_it_was(fresh: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fresh.chdir(tmp_path)
     fresh.setenv("MININCEP_CACHE_DIR", "here")
-    assert jit.cache_folder() == tmp_path / "here" / "kernels"
+    assert cache.cache_folder() == tmp_path / "here" / "kernels"
 
 
 @pytest.mark.parametrize("what", ["deleted", "replaced", "full"])
 def test_folder_that_breaks_later_is_no_error(run: Run, what: str) -> None:
     script = f"""if True:
         import errno, pathlib, shutil, tiny
-        folder = tiny.jit.cache_folder()
+        folder = tiny.cache.cache_folder()
         if {what!r} == "full":
             def fail(path, content):
                 raise OSError(errno.ENOSPC, "No space left on device")
@@ -255,14 +255,14 @@ def test_two_processes_fill_one_cache(run: Run, tmp_path: Path) -> None:
 
 def test_file_is_written_whole_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.kernel"
-    jit.write_whole(path, b"old")
+    cache.write_whole(path, b"old")
 
     def fail(source: Path, target: Path) -> None:
         raise OSError("power cut")
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="power cut"):
-        jit.write_whole(path, b"new")
+        cache.write_whole(path, b"new")
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.kernel", b"old")]
 
 
@@ -275,7 +275,7 @@ def test_folder_of_somebody_else_is_refused(
 ) -> None:
     folder = tmp_path / "kernels"
     folder.mkdir(mode=0o755)
-    jit._refuse_foreign(folder)
+    cache.refuse_foreign(folder)
     if how == "writable":
         folder.chmod(0o775)
     elif how == "link":
@@ -285,7 +285,7 @@ def test_folder_of_somebody_else_is_refused(
         somebody = os.getuid() + 1
         monkeypatch.setattr(os, "getuid", lambda: somebody)
     with pytest.raises(PermissionError, match="could be written by somebody else"):
-        jit._refuse_foreign(folder)
+        cache.refuse_foreign(folder)
 
 
 @pytest.mark.parametrize("place", ["home/minincep/kernels", f"minincep-kernels-{os.getuid()}"])
@@ -311,7 +311,7 @@ def test_damaged_file_is_compiled_anew(run: Run, tmp_path: Path) -> None:
         b"",
         whole[: len(whole) // 2],
         whole[:code] + bytes(byte ^ 1 for byte in whole[code : code + 4096]) + whole[code + 4096 :],
-        jit._seal(b"I1\n."),
+        cache.seal(b"I1\n."),
     ):
         path.write_bytes(damaged)
         assert run(USE).values == COMPILED
@@ -361,7 +361,7 @@ def helper(tmp_path: Path) -> Path:
     """In a copy of the package, a source that kernels of another source use."""
     copy = tmp_path / "minincep_kernels"
     copy.mkdir()
-    for name in ("__init__.py", "jit.py", "machine.py"):
+    for name in ("__init__.py", "cache.py", "jit.py", "machine.py"):
         (copy / name).write_bytes((PACKAGE / name).read_bytes())
     (copy / "caller.py").write_text(CALLER)
     (copy / "helper.py").write_text(HELPER)

@@ -49,7 +49,7 @@ def run(shared: Path) -> Run:
 PRELUDE = """
 import os, signal, threading, traceback
 import numba, numpy as np, tiny
-from tiny import check, jit, machine
+from tiny import cache, check, jit, machine
 
 machine.set_num_threads(3)
 

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 import minincep_kernels.conv2d  # noqa: F401  (registers the variants)
-from minincep.autograd import ops
+from minincep.autograd import Tensor, ops
 from minincep_kernels import registry
 from minincep_kernels.errors import VariantError
 from minincep_kernels.registry import choose, register, use, variants
 from minincep_kernels.shapes import conv2d_shape
+from tests.network_shapes import conv2d_shapes
 
 POINT = conv2d_shape((1, 4, 4, 2), (1, 1, 2, 3), (1, 1), "same")
 SQUARE = conv2d_shape((1, 4, 4, 2), (3, 3, 2, 3), (1, 1), "same")
+SHAPES = conv2d_shapes()
 
 
 def test_every_preferred_variant_is_there() -> None:
@@ -31,10 +33,30 @@ def test_the_first_preferred_that_supports_the_shape_runs(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("name", variants("conv2d"))
 def test_forced_variant_is_used(name: str) -> None:
-    before = choose("conv2d", POINT)
+    shape = next(shape for shape in SHAPES if variants("conv2d")[name].supports(shape))
+    before = choose("conv2d", shape)
     with use(conv2d=name):
-        assert choose("conv2d", POINT).name == name
-    assert choose("conv2d", POINT) is before
+        assert choose("conv2d", shape).name == name
+    assert choose("conv2d", shape) is before
+
+
+@pytest.mark.parametrize("name", variants("conv2d"))
+def test_forced_variant_runs_in_a_network(name: str) -> None:
+    """Forwards and backwards, a layer of which it supports."""
+    shape = next(shape for shape in SHAPES if variants("conv2d")[name].supports(shape))
+    random = np.random.default_rng(0)
+    arrays = [random.standard_normal(s).astype(np.float32) for s in (shape.input, shape.filters)]
+    found = []
+    for wish in (name, "naive"):
+        x, filters = (Tensor(array, requires_grad=True) for array in arrays)
+        with use(conv2d=wish):
+            y = ops.conv2d(x, filters, None, stride=shape.stride, padding=shape.padding)
+            y.backward(np.ones_like(y.data))
+        found.append((y.data, x.grad, filters.grad))
+    for a, b in zip(*found, strict=True):
+        assert a is not None
+        assert b is not None
+        assert np.abs(a - b).max() < 1e-3 * b.std()
 
 
 def test_forced_variant_runs_in_an_op(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,6 +66,12 @@ def test_forced_variant_runs_in_an_op(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.zeros((1, 2, 2, 1))
     with use(conv2d="spy"):
         np.testing.assert_array_equal(ops.conv2d(x, np.zeros((1, 1, 1, 1))).data, x + 1)
+
+
+@pytest.mark.parametrize("name", variants("conv2d"))
+def test_every_variant_says_how_far_off_it_may_be(name: str) -> None:
+    """Direct convolution is the measure."""
+    assert registry.DIRECT_TOLERANCE <= variants("conv2d")[name].tolerance < 1e-3
 
 
 def test_shapes_that_a_forced_variant_cannot_take_run_as_ever() -> None:

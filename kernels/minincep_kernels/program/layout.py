@@ -17,11 +17,10 @@ from minincep_kernels.shapes import Conv2dShape
 from minincep_kernels.vectors import padded
 from minincep_kernels.winograd import TILES
 
-FILTERS = 1 << 17  # floats of filters that a chunk reads again and again: a part of the level-2 cache
-SCRATCH = 1 << 18  # floats of transformed tiles in a chunk
-WORK = 1 << 23  # multiplications in a chunk: enough to make taking it cost nothing
-SHARE = 4  # chunks in a step, if it is not too small: so that two threads, or four, are all busy
-DEPTH = 64  # channels that are summed at a time where transforms lose digits
+FILTERS = 1 << 17  # floats of filters that stay in the level-2 cache from tile to tile
+SCRATCH = 1 << 18  # floats of transformed tiles in a chunk, or as many as there are filters
+PATCHES = 8 * ROWS  # rows of patches in a chunk
+WORK = 1 << 24  # multiplications in a chunk: enough to make taking it cost nothing
 
 
 @dataclass(frozen=True)
@@ -68,51 +67,39 @@ class Method:
         products = TILES[self.tile].transform_filters(filters)
         return np.concatenate([pack(product, channels) for product in products])
 
-    def fields(self, shape: Conv2dShape) -> dict[str, int]:
-        """What the step says of its method: its kind, its tile and its chunks."""
-        depth = shape.channels
-        if self.kind == Kind.WINOGRAD and max(shape.kernel) > 3:
-            depth = DEPTH
-        rows, columns = self._chunk(shape)
-        return {
-            "kind": int(self.kind),
-            "tile": self.tile,
-            "depth": depth,
-            "rows": rows,
-            "columns": columns,
-        }
+    def fields(self, shape: Conv2dShape, threads: int) -> dict[str, int]:
+        """What the step says of its method: its kind, its tile, and chunks for so many threads."""
+        rows, columns = self._chunk(shape, threads)
+        return {"kind": int(self.kind), "tile": self.tile, "rows": rows, "columns": columns}
 
-    def _chunk(self, shape: Conv2dShape) -> tuple[int, int]:
-        """Rows and columns of a chunk; both for one image, whatever the batch."""
+    def _chunk(self, shape: Conv2dShape, threads: int) -> tuple[int, int]:
+        """Rows and columns of a chunk; as if for one image, whatever the batch."""
         widest = -(-shape.out_channels // COLUMNS) * COLUMNS
-        pixels = shape.out_height * shape.out_width
-        columns = max(FILTERS // shape.taps // COLUMNS * COLUMNS, COLUMNS)
+        columns = min(max(FILTERS // shape.taps // COLUMNS * COLUMNS, COLUMNS), widest)
+        total, least = shape.out_height * shape.out_width, ROWS
         if self.kind == Kind.WINOGRAD:
             down, across, _, _ = SIZES[self.tile]
             total = -(-shape.out_height // down) * -(-shape.out_width // across)
-            products = TILES[self.tile].products
-            least = ROWS
-            columns = widest
-            rows = SCRATCH // (products * (shape.channels + shape.out_channels))
-            rows = min(rows, WORK // (products * shape.channels * widest))
+            products, columns = TILES[self.tile].products, widest
+            room = max(SCRATCH, products * shape.channels * shape.out_channels)
+            rows = room // (products * (shape.channels + shape.out_channels))
         elif self.kind == Kind.DIRECT:
             total, least = shape.out_height, 1
-            columns = min(columns, widest)
             rows = WORK // (shape.out_width * shape.taps * columns)
         elif self.kind == Kind.IMPLICIT:
-            total, least = pixels, ROWS
             columns = widest
-            rows = min(4 * ROWS, SCRATCH // shape.taps)
+            rows = PATCHES
         else:
-            total, least = pixels, ROWS
-            columns = min(columns, widest)
             rows = WORK // (shape.taps * columns)
         rows = min(max(rows // least * least, least), total)
-        while -(-total // rows) * -(-widest // columns) < SHARE:
-            if rows > 3 * least and rows * 2 > total:
+        wanted = 1 if threads == 1 else threads if self.kind == Kind.WINOGRAD else 2 * threads
+        while -(-total // rows) * -(-widest // columns) < wanted:
+            if rows >= 4 * least and self.kind != Kind.IMPLICIT:
                 rows = -(-rows // 2)
             elif columns > 2 * COLUMNS:
                 columns = -(-columns // 2 // COLUMNS) * COLUMNS
+            elif rows >= 2 * least:
+                rows = -(-rows // 2)
             else:
                 break
         return rows, columns
@@ -123,19 +110,23 @@ DIRECT = Method(Kind.DIRECT)
 IMPLICIT = Method(Kind.IMPLICIT)
 
 
-def choose(shape: Conv2dShape) -> Method:
-    """The method that was measured to be the fastest."""
-    pixels = shape.out_height * shape.out_width
-    wanted: list[Method] = []
-    if shape.kernel == (3, 3) and pixels > 100:
-        wanted.append(Method(Kind.WINOGRAD, 0))
-    if shape.kernel == (1, 7):
-        wanted.append(Method(Kind.WINOGRAD, 6 if shape.out_width > 12 else 4))
-    if shape.kernel == (7, 1):
-        wanted.append(Method(Kind.WINOGRAD, 7 if shape.out_height > 12 else 5))
-    wanted.append(POINTWISE)
-    if shape.out_width >= ROWS // 2:
+def _tiles(*outputs: tuple[int, int]) -> list[Method]:
+    """Winograd's method with the tiles of so many outputs."""
+    return [Method(Kind.WINOGRAD, TILES.index(t)) for t in TILES if t.outputs in outputs]
+
+
+def choose(shape: Conv2dShape, *, residual: bool = False) -> Method:
+    """The method that was measured to be the fastest, of those that can add the residual."""
+    wanted = [POINTWISE]
+    if min(shape.out_height, shape.out_width) > 8:  # on small maps, filters from memory cost more
+        wanted += _tiles((4, 4))
+    if max(shape.out_height, shape.out_width) > 12:
+        wanted += _tiles((1, 6), (6, 1))
+    if max(shape.kernel) == 7:
+        wanted += _tiles((1, 4), (4, 1))
+    if shape.out_width >= ROWS // 2:  # narrower lines would leave the register tile half empty
         wanted.append(DIRECT)
     wanted.append(IMPLICIT)
+    if residual:
+        wanted = [method for method in wanted if method.kind != Kind.WINOGRAD]
     return next(method for method in wanted if method.supports(shape))
-

@@ -12,143 +12,114 @@ A chunk is some rows and some columns (output channels) of the result.  Its colu
 for their filters to stay in the level-2 cache while tile after tile of pixels goes by.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
-from numba.extending import register_jitable
 
 from minincep_kernels import Array
+from minincep_kernels.jit import inlined
 from minincep_kernels.microkernel import COLUMNS, ROWS, height_of, tile
+from minincep_kernels.program.memory import Memory
 
-_NONE = np.float32(-np.inf)
-
-
-@register_jitable  # type: ignore[untyped-decorator]  # Numba has no types
-def floor_of(step):
-    """What the result of a step is at least: 0 with a ReLU."""
-    return np.float32(0) if step.relu else _NONE
+Pair = tuple[int, int]  # first, last
 
 
-@register_jitable
-def _panels(step, height, x, offset, stride, taps, steps, depth, columns, weights, out, row):
-    """One tile after the other across the columns (first, last) of a chunk.
+class Patches(NamedTuple):
+    """Evenly spaced patches in memory.
 
-    `row` is the first output pixel of the tile, counted over the whole batch.
+    Attributes
+    ----------
+    array, offset, stride
+        Patch r begins at array[offset + r stride].
+    taps, steps, depth
+        It has (KH, KW) taps, so many floats apart in the two directions, of `depth` floats each.
     """
-    whole_depth = taps[0] * taps[1] * depth
-    place = step.out_offset + row * step.out_pitch
-    residual = step.residual_offset
-    if residual >= 0:
-        residual += row * step.residual_pitch
-    for column in range(columns[0], columns[1], COLUMNS):
-        tile(
-            height,
-            x,
-            offset,
-            stride,
-            taps,
-            steps,
-            depth,
-            weights,
-            step.filters + column * whole_depth,
-            step.bias + column,
-            out,
-            place + column,
-            step.out_pitch,
-            residual + column if residual >= 0 else -1,
-            step.residual_pitch,
-            min(COLUMNS, step.out_channels - column),
-            floor_of(step),
-        )
+
+    array: Array
+    offset: int
+    stride: int
+    taps: Pair
+    steps: Pair
+    depth: int
 
 
-@register_jitable
-def pointwise(step, rows, columns, x, weights, out):
-    """Pixels rows[0] to rows[1] of the batch, by columns[0] to columns[1]."""
-    count = rows[1] - rows[0]
-    tiles = (count + ROWS - 1) // ROWS
-    row = rows[0]
+@inlined
+def floor_of(step: Any) -> np.float32:
+    """What the result of a step is at least: 0 with a ReLU."""
+    return np.float32(0) if step.relu else np.float32(-np.inf)
+
+
+@inlined
+def _multiply(
+    step: Any, memory: Memory, patches: Patches, count: int, columns: Pair, first: int
+) -> None:
+    """Patches by filters: -> as many output pixels, from the first on, counted over the batch."""
+    taps = patches.taps[0] * patches.taps[1] * patches.depth
+    tiles = -(-count // ROWS)
     for index in range(tiles):
-        height = height_of(index, tiles, count)
-        offset = step.in_offset + row * step.in_pitch
-        _panels(
-            step,
-            height,
-            x,
-            offset,
-            step.in_pitch,
-            (1, 1),
-            (0, 0),
-            step.channels,
-            columns,
-            weights,
-            out,
-            row,
-        )
-        row += height
+        row = index * count // tiles
+        pixel = first + row
+        for column in range(columns[0], columns[1], COLUMNS):
+            residual = step.residual_offset + pixel * step.residual_pitch + column
+            tile(
+                memory.routines,
+                height_of(index, tiles, count),
+                patches.array,
+                patches.offset + row * patches.stride,
+                patches.stride,
+                patches.taps,
+                patches.steps,
+                patches.depth,
+                memory.weights,
+                step.filters + column * taps,
+                step.bias + column,
+                memory.out,
+                step.out_offset + pixel * step.out_pitch + column,
+                step.out_pitch,
+                residual if step.residual_offset >= 0 else -1,
+                step.residual_pitch,
+                min(COLUMNS, step.out_channels - column),
+                floor_of(step),
+            )
 
 
-@register_jitable
-def direct(step, rows, columns, x, weights, out):
+@inlined
+def pointwise(step: Any, rows: Pair, columns: Pair, memory: Memory) -> None:
+    """Pixels rows[0] to rows[1] of the batch, by columns[0] to columns[1]."""
+    start = step.in_offset + rows[0] * step.in_pitch
+    patches = Patches(memory.x, start, step.in_pitch, (1, 1), (0, 0), step.channels)
+    _multiply(step, memory, patches, rows[1] - rows[0], columns, rows[0])
+
+
+@inlined
+def direct(step: Any, rows: Pair, columns: Pair, memory: Memory) -> None:
     """Lines rows[0] to rows[1] of output pixels, counted over the batch."""
     taps, depth = (step.kernel_height, step.kernel_width), step.channels
     if step.in_pitch == step.channels:  # the taps of a line lie side by side
         taps, depth = (step.kernel_height, 1), step.kernel_width * step.channels
     steps = (step.width * step.in_pitch, step.in_pitch)
-    tiles = (step.out_width + ROWS - 1) // ROWS
+    stride = step.stride_width * step.in_pitch
     for line in range(rows[0], rows[1]):
         image, i = divmod(line, step.out_height)
-        start = (image * step.height + i * step.stride_height) * step.width
-        column = 0
-        for index in range(tiles):
-            height = height_of(index, tiles, step.out_width)
-            pixel = start + column * step.stride_width
-            _panels(
-                step,
-                height,
-                x,
-                step.in_offset + pixel * step.in_pitch,
-                step.stride_width * step.in_pitch,
-                taps,
-                steps,
-                depth,
-                columns,
-                weights,
-                out,
-                line * step.out_width + column,
-            )
-            column += height
+        pixel = (image * step.height + i * step.stride_height) * step.width
+        start = step.in_offset + pixel * step.in_pitch
+        patches = Patches(memory.x, start, stride, taps, steps, depth)
+        _multiply(step, memory, patches, step.out_width, columns, line * step.out_width)
 
 
-@register_jitable
-def implicit(step, rows, columns, x, weights, out, scratch, scratch_offset):
+@inlined
+def implicit(step: Any, rows: Pair, columns: Pair, memory: Memory) -> None:
     """Pixels rows[0] to rows[1] of the batch, by way of patches in scratch memory."""
     taps = step.kernel_height * step.kernel_width * step.channels
-    count = rows[1] - rows[0]
-    for row in range(count):
-        _patch(step, rows[0] + row, x, scratch, scratch_offset + row * taps)
-    tiles = (count + ROWS - 1) // ROWS
-    row = 0
-    for index in range(tiles):
-        height = height_of(index, tiles, count)
-        _panels(
-            step,
-            height,
-            scratch,
-            scratch_offset + row * taps,
-            taps,
-            (1, 1),
-            (0, 0),
-            taps,
-            columns,
-            weights,
-            out,
-            rows[0] + row,
-        )
-        row += height
+    for pixel in range(rows[0], rows[1]):
+        _copy_patch(step, pixel, memory, (pixel - rows[0]) * taps)
+    patches = Patches(memory.scratch, 0, taps, (1, 1), (0, 0), taps)
+    _multiply(step, memory, patches, rows[1] - rows[0], columns, rows[0])
 
 
-@register_jitable
-def _patch(step, pixel, x, out, place):
-    """Copy the patch behind one output pixel, (KH, KW, C)."""
+@inlined
+def _copy_patch(step: Any, pixel: int, memory: Memory, place: int) -> None:
+    """Copy the patch behind one output pixel to a place in scratch memory, (KH, KW, C)."""
     line, j = divmod(pixel, step.out_width)
     image, i = divmod(line, step.out_height)
     channels = step.channels
@@ -157,8 +128,11 @@ def _patch(step, pixel, x, out, place):
         for v in range(step.kernel_width):
             w = j * step.stride_width + v - step.left
             if 0 <= h < step.height and 0 <= w < step.width:
-                start = step.in_offset + ((image * step.height + h) * step.width + w) * step.in_pitch
-                out[place : place + channels] = x[start : start + channels]
+                source = (image * step.height + h) * step.width + w
+                start = step.in_offset + source * step.in_pitch
+                for channel in range(channels):
+                    memory.scratch[place + channel] = memory.x[start + channel]
             else:
-                out[place : place + channels] = np.float32(0)
+                for channel in range(channels):
+                    memory.scratch[place + channel] = np.float32(0)
             place += channels

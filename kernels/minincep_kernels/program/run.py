@@ -8,31 +8,29 @@ All threads run the same function over the same table, and agree by two counters
   from are complete.
 
 So no thread has a part of its own.  One that is slow, or interrupted by another program, takes
-fewer chunks; one that comes late finds nothing left.  A thread that runs out of chunks goes on to the
-next step at once, unless that one reads what is still being written: branches that stand side by side
-in the network overlap.  And since every number is the same chain of operations whoever works it out,
-the result does not depend on who did.
+fewer chunks; one that comes late finds nothing left.  A thread that runs out of chunks goes on to
+the next step at once, unless that one reads what is still being written: branches that stand side
+by side in the network overlap.  And since every number is the same chain of operations whoever
+works it out, the result does not depend on who did.
 
-The threads are Python's own (`Team`): they leave the interpreter when they enter the function, and
-meet again when the whole network has run, so nothing else is needed - no OpenMP, no thread pool of
-Numba's, none of their trouble with forks and with each other.
+The threads are Python's own (`runner`).  They leave the interpreter when they enter the function,
+and meet again when the whole network has run.  So nothing else is needed: no OpenMP, no thread pool
+of Numba's, none of their trouble with forks and with each other.
 """
 
-import functools
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic, register_jitable
+from numba import carray, from_dtype, types
+from numba.core.compiler import Flags, compile_extra
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
 
-from minincep_kernels import Array
-from minincep_kernels.jit import kernel
+from minincep_kernels.jit import inlined
 from minincep_kernels.program import products, tiles, windows
-from minincep_kernels.program.step import Kind
-from minincep_kernels.vectors import padded, whole
+from minincep_kernels.program.memory import Memory
+from minincep_kernels.program.step import CLAIMED, COUNTERS, FINISHED, STEP, Kind
+from minincep_kernels.vectors import all_routines, padded, whole
 
 _POINTWISE, _DIRECT, _IMPLICIT, _WINOGRAD = (
     int(kind) for kind in (Kind.POINTWISE, Kind.DIRECT, Kind.IMPLICIT, Kind.WINOGRAD)
@@ -45,8 +43,8 @@ _MAX_POOL, _AVERAGE_POOL, _GLOBAL_AVERAGE, _COPY, _L2_NORMALIZE, _SOFTMAX = (
     )
 )
 
-# Counters of two steps lie on two cache lines, so that threads do not fight over one.
-CLAIMED, FINISHED, COUNTERS = 0, 8, 16
+FAR = 1 << 40  # elements of an array of which only the start is known
+_kept: list[Any] = []
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # Numba has no types
@@ -86,91 +84,70 @@ def _pause(typing: Any) -> Any:
     return types.void(), generate
 
 
-@register_jitable  # type: ignore[untyped-decorator]
+@inlined
 def rows_of(step: Any, batch: int) -> int:
     """How many rows the chunks of a step share out: pixels, lines of pixels, tiles or pictures."""
+    rows: int = batch * step.out_height * step.out_width
     if step.kind == _WINOGRAD:
         down, across = tiles.tiles_of(step)
-        return batch * down * across
-    if step.kind == _GLOBAL_AVERAGE:
-        return batch
-    if step.kind in (_DIRECT, _MAX_POOL, _AVERAGE_POOL):
-        return batch * step.out_height
-    return batch * step.out_height * step.out_width
+        rows = batch * down * across
+    elif step.kind == _GLOBAL_AVERAGE:
+        rows = batch
+    elif step.kind in (_DIRECT, _MAX_POOL, _AVERAGE_POOL):
+        rows = batch * step.out_height
+    return rows
 
 
-@register_jitable  # type: ignore[untyped-decorator]
+@inlined
 def chunks_of(step: Any, batch: int) -> tuple[int, int]:
     """Chunks of a step along its rows and along its columns."""
     return -(-rows_of(step, batch) // step.rows), -(-step.out_channels // step.columns)
 
 
-@register_jitable  # type: ignore[untyped-decorator]
-def _run_chunk(
-    step: Any,
-    chunk: int,
-    batch: int,
-    x: Array,
-    weights: Array,
-    out: Array,
-    scratch: Array,
-    scratch_offset: int,
-    places: Array,
-    places_offset: int,
-) -> None:
+@inlined
+def _run_chunk(step: Any, chunk: int, batch: int, memory: Memory) -> None:
     down, _ = chunks_of(step, batch)
     across, along = divmod(chunk, down)  # one after the other with the same filters
     total = rows_of(step, batch)
     rows = (along * total // down, (along + 1) * total // down)
     columns = (across * step.columns, min((across + 1) * step.columns, step.out_channels))
     if step.kind == _POINTWISE:
-        products.pointwise(step, rows, columns, x, weights, out)
+        products.pointwise(step, rows, columns, memory)
     elif step.kind == _DIRECT:
-        products.direct(step, rows, columns, x, weights, out)
+        products.direct(step, rows, columns, memory)
     elif step.kind == _IMPLICIT:
-        products.implicit(step, rows, columns, x, weights, out, scratch, scratch_offset)
+        products.implicit(step, rows, columns, memory)
     elif step.kind == _WINOGRAD:
-        tiles.winograd(
-            step,
-            rows,
-            columns,
-            x,
-            weights,
-            out,
-            scratch,
-            scratch_offset,
-            places,
-            places_offset,
-        )
+        tiles.winograd(step, rows, columns, memory)
     elif step.kind == _MAX_POOL:
-        windows.max_pool(step, rows, x, out)
+        windows.max_pool(step, rows, memory)
     elif step.kind == _AVERAGE_POOL:
-        windows.average_pool(step, rows, x, weights, out)
+        windows.average_pool(step, rows, memory)
     elif step.kind == _GLOBAL_AVERAGE:
-        windows.global_average(step, rows, x, out)
+        windows.global_average(step, rows, memory)
     elif step.kind == _COPY:
-        windows.copy(step, rows, x, out)
+        windows.copy(step, rows, memory)
     elif step.kind == _L2_NORMALIZE:
-        windows.l2_normalize(step, rows, x, out)
+        windows.l2_normalize(step, rows, memory)
     elif step.kind == _SOFTMAX:
-        windows.softmax(step, rows, x, out)
+        windows.softmax(step, rows, memory)
 
 
-@kernel
 def run(
-    steps: Array,
+    steps: Any,
     first: int,
     last: int,
     batch: int,
-    worker: int,
-    weights: Array,
-    x: Array,
-    out: Array,
-    out_scratch: Array,
-    out_places: Array,
-    out_counters: Array,
+    weights: Any,
+    x: Any,
+    out: Any,
+    scratch: Any,
+    places: Any,
+    counters: Any,
 ) -> None:
-    """Steps first to last of a program, one of the threads that share them.
+    """Steps first to last of a program, on one of the threads that share them.
+
+    Everything is an address: `native` compiles this to a function that needs no Python.
 
     Parameters
     ----------
@@ -178,49 +155,62 @@ def run(
         Array of `STEP`.
     batch
         Pictures.
-    worker
-        Number of this thread, from 0 on: which row of the scratch memory is its own.
     weights, x, out
-        Flat, float32: what the offsets of the steps count from.  In a plan, x and out are one.
-    out_scratch
-        Flat, float32: of equal length for each thread.
-    out_places
-        The same for addresses, `tiles.PLACES` for each thread.
-    out_counters
-        Zeros, `COUNTERS` for each step.
+        float32: what the offsets of the steps count from.  In a plan, x and out are one.
+    scratch
+        This thread's own, float32, `scratch_of` the steps.
+    places
+        This thread's own, int64, `PLACES` of them.
+    counters
+        int64, zeros, `COUNTERS` for each step.
     """
-    scratch_offset = worker * step_length(out_scratch, out_places)
-    places_offset = worker * tiles.PLACES
+    table, counts = carray(steps, FAR), carray(counters, FAR)
+    memory = Memory(
+        carray(x, FAR),
+        carray(out, FAR),
+        carray(weights, FAR),
+        carray(scratch, FAR),
+        carray(places, FAR),
+        all_routines(),
+    )
     for index in range(first, last):
-        step = steps[index]
+        step = table[index]
         for before in range(first, min(step.wait, index)):
-            down, across = chunks_of(steps[before], batch)
-            while _look(out_counters, before * COUNTERS + FINISHED) < down * across:
+            down, across = chunks_of(table[before], batch)
+            while _look(counts, before * COUNTERS + FINISHED) < down * across:
                 _pause()
         down, across = chunks_of(step, batch)
         while True:
-            chunk = _take(out_counters, index * COUNTERS + CLAIMED)
+            chunk = _take(counts, index * COUNTERS + CLAIMED)
             if chunk >= down * across:
                 break
-            _run_chunk(
-                step,
-                chunk,
-                batch,
-                x,
-                weights,
-                out,
-                out_scratch,
-                scratch_offset,
-                out_places,
-                places_offset,
-            )
-            _take(out_counters, index * COUNTERS + FINISHED)
+            _run_chunk(step, chunk, batch, memory)
+            _take(counts, index * COUNTERS + FINISHED)
 
 
-@register_jitable  # type: ignore[untyped-decorator]
-def step_length(scratch: Array, places: Array) -> int:
-    """Floats of scratch memory for each thread."""
-    return scratch.size // (places.size // tiles.PLACES)
+def compiled() -> tuple[str, bytes, int]:
+    """Compile `run`: -> its name in machine code, the code as an object file, its address here."""
+    number, floats, whole_numbers = (
+        types.int64,
+        types.CPointer(types.float32),
+        types.CPointer(types.int64),
+    )
+    arguments = (
+        *(types.CPointer(from_dtype(STEP)), number, number, number),
+        *(floats, floats, floats, floats, whole_numbers, whole_numbers),
+    )
+    typing, target = cpu_target.typing_context, cpu_target.target_context
+    typing.refresh()
+    target.refresh()
+    flags = Flags()
+    flags.nrt = True  # which Numba asks for wherever there are arrays
+    flags.error_model = "numpy"
+    flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    result = compile_extra(typing, target, run, arguments, types.void, flags, {})
+    name = result.fndesc.llvm_func_name
+    _, _, (code, _) = result.library.serialize_using_object_code()
+    _kept.append(result.library)  # its memory holds the code
+    return name, code, result.library.get_pointer_to_function(name)
 
 
 def scratch_of(step: Any) -> int:
@@ -233,19 +223,3 @@ def scratch_of(step: Any) -> int:
         depth = padded(int(step["channels"]))
         return int(down * across * step["rows"] * (depth + width) + width)
     return 0
-
-
-def together(work: Callable[[int], None], threads: int) -> None:
-    """Run work(0), ..., work(threads - 1) at the same time, the first on the calling thread."""
-    helpers = [_executor(os.getpid()).submit(work, number) for number in range(1, threads)]
-    try:
-        work(0)
-    finally:
-        for helper in helpers:
-            helper.result()
-
-
-@functools.cache
-def _executor(process: int) -> ThreadPoolExecutor:
-    """Threads of this process: a forked child has none of its parent's.  As many as are wanted."""
-    return ThreadPoolExecutor(max_workers=4096, thread_name_prefix="minincep")

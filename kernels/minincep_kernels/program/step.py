@@ -31,7 +31,7 @@ STEP = np.dtype(
         for name in (
             "kind",
             "wait",  # so many steps, from the first on, must be complete before this one begins
-            # The input: floats from the start of the activations, pixels, floats from pixel to pixel.
+            # The input: floats from the start of the activations, from pixel to pixel, and pixels.
             *("in_offset", "in_pitch", "height", "width", "channels"),
             *("out_offset", "out_pitch", "out_height", "out_width", "out_channels"),
             *("kernel_height", "kernel_width", "stride_height", "stride_width", "top", "left"),
@@ -39,8 +39,7 @@ STEP = np.dtype(
             *("residual_offset", "residual_pitch", "relu"),
             # Floats from the start of the weights; a bias of an average pool below 0 means none.
             *("filters", "bias"),
-            # Winograd: which of `winograd.TILES`, and how many channels are summed at a time.
-            *("tile", "depth"),
+            "tile",  # Winograd: which of `winograd.TILES`
             # A chunk, the unit of work that a thread takes: so many rows (pixels, lines of pixels,
             # or tiles; `run.rows_of` says which) and output channels.
             *("rows", "columns"),
@@ -50,3 +49,8 @@ STEP = np.dtype(
 
 # The weights begin with zeros: the bias of products that have none, and what lies around an image.
 ZEROS = 4096
+
+# Counters of a step, each on a cache line of its own, so that threads do not fight over it.
+CLAIMED, FINISHED, COUNTERS = 0, 8, 16
+
+PLACES = 64  # addresses that a thread needs room for: at most as many as a tile has inputs

@@ -1,144 +1,151 @@
 """Convolution by Winograd's transforms: some tiles of the picture at a time, start to end.
 
-For the tiles of a chunk: transform the inputs, multiply at each of the products, transform back.  What
-lies in between stays in scratch memory, small enough for the caches, and never makes up the whole
-picture:
+For the tiles of a chunk: transform the inputs, multiply at each of the products, transform back.
+What lies in between stays in scratch memory, small enough for the caches, and never makes up the
+whole picture:
 
     V (products, tiles, C)   U (products, C, OC), packed   M (products, tiles, OC)
 
 Tiles at the edge reach over it: they read zeros there, and what they would write there is dropped
 into scratch memory.  They do the same arithmetic as all others.
-
-Sums over many channels are taken `depth` channels at a time: short sums round less, and the transform
-back, which subtracts, would make rounding errors larger.
 """
 
-from numba.extending import register_jitable
-
-from minincep_kernels.microkernel import COLUMNS, ROWS, height_of, tile
-from minincep_kernels.program.products import floor_of
-from minincep_kernels.vectors import LANES, address_of
-from minincep_kernels.winograd import TILES, transform_input, transform_output
+import math
+from typing import Any
 
 import numpy as np
 
+from minincep_kernels.jit import inlined
+from minincep_kernels.microkernel import COLUMNS, ROWS, height_of, tile
+from minincep_kernels.program.memory import Memory
+from minincep_kernels.program.products import Pair, floor_of
+from minincep_kernels.program.step import PLACES
+from minincep_kernels.vectors import LANES, address_of
+from minincep_kernels.winograd import TILES, transform_input, transform_output
+
 # (outputs down, outputs across, inputs down, inputs across) of each tile.
 SIZES = tuple((*tile.outputs, *tile.inputs) for tile in TILES)
-PLACES = max(tile.products for tile in TILES)
+assert max(math.prod(tile.inputs) for tile in TILES) <= PLACES
 
 
-@register_jitable  # type: ignore[untyped-decorator]  # Numba has no types
-def tiles_of(step):
+@inlined
+def tiles_of(step: Any) -> Pair:
     """Tiles down and across one picture."""
     down, across, _, _ = SIZES[step.tile]
     return -(-step.out_height // down), -(-step.out_width // across)
 
 
-@register_jitable
-def winograd(step, rows, columns, x, weights, out, scratch, scratch_offset, places, places_offset):
-    """Tiles rows[0] to rows[1] of the batch, by columns[0] to columns[1].
+@inlined
+def _up(channels: int) -> int:
+    """The next multiple of `LANES`."""
+    return -(-channels // LANES) * LANES
 
-    Parameters
-    ----------
-    places
-        Room for `PLACES` addresses, from places_offset on.
-    """
-    outputs_down, outputs_across, inputs_down, inputs_across = SIZES[step.tile]
-    products = inputs_down * inputs_across
-    count = rows[1] - rows[0]
-    tiles_down, tiles_across = tiles_of(step)
-    depth = -(-step.channels // LANES) * LANES
-    width = columns[1] - columns[0]
-    width = -(-width // LANES) * LANES
-    v = scratch_offset
-    m = v + products * count * depth
+
+@inlined
+def winograd(step: Any, rows: Pair, columns: Pair, memory: Memory) -> None:
+    """Tiles rows[0] to rows[1] of the batch, by columns[0] to columns[1]."""
+    _, _, inputs_down, inputs_across = SIZES[step.tile]
+    products, count = inputs_down * inputs_across, rows[1] - rows[0]
+    depth, width = _up(step.channels), _up(columns[1] - columns[0])
+    m = products * count * depth  # where M begins in scratch memory; V begins at 0
     dropped = m + products * count * width
 
-    nothing = address_of(weights, 0)
     for index in range(count):
-        line, j = divmod(rows[0] + index, tiles_across)
-        image, i = divmod(line, tiles_down)
-        top, left = i * outputs_down - step.top, j * outputs_across - step.left
-        place = places_offset
-        for h in range(top, top + inputs_down):
-            start = step.in_offset + (image * step.height + h) * step.width * step.in_pitch
-            for w in range(left, left + inputs_across):
-                places[place] = nothing
-                if 0 <= h < step.height and 0 <= w < step.width:
-                    places[place] = address_of(x, start + w * step.in_pitch)
-                place += 1
+        _find_inputs(step, rows[0] + index, memory)
         transform_input(
-            step.tile, places, places_offset, scratch, v + index * depth, count * depth, step.channels
+            *(memory.routines, step.tile, memory.places, 0),
+            *(memory.scratch, index * depth, count * depth, step.channels),
         )
-
+    filters = step.channels * _up(step.out_channels)
     for product in range(products):
         _multiply(
             step,
+            memory,
             count,
             columns,
-            weights,
-            step.filters + product * step.channels * (-(-step.out_channels // LANES) * LANES),
-            scratch,
-            (v + product * count * depth, depth),
-            (m + product * count * width, width),
+            step.filters + product * filters,
+            product * count * depth,
+            m + product * count * width,
         )
-
     for index in range(count):
-        line, j = divmod(rows[0] + index, tiles_across)
-        image, i = divmod(line, tiles_down)
-        top, left = i * outputs_down, j * outputs_across
-        place = places_offset
-        for h in range(top, top + outputs_down):
-            start = (image * step.out_height + h) * step.out_width
-            for w in range(left, left + outputs_across):
-                places[place] = address_of(scratch, dropped)
-                if h < step.out_height and w < step.out_width:
-                    pixel = step.out_offset + (start + w) * step.out_pitch
-                    places[place] = address_of(out, pixel + columns[0])
-                place += 1
+        _find_outputs(step, rows[0] + index, columns[0], memory, dropped)
         transform_output(
-            step.tile,
-            scratch,
-            m + index * width,
-            count * width,
-            weights,
-            step.bias + columns[0],
-            places,
-            places_offset,
-            columns[1] - columns[0],
-            floor_of(step),
+            *(memory.routines, step.tile, memory.scratch, m + index * width, count * width),
+            *(memory.weights, step.bias + columns[0], memory.places, 0),
+            *(columns[1] - columns[0], floor_of(step)),
         )
 
 
-@register_jitable
-def _multiply(step, rows, columns, weights, filters, scratch, v, m):
-    """V U of one product for all tiles of the chunk; v and m are (offset, pitch)."""
+@inlined
+def _position(step: Any, index: int) -> tuple[int, int, int]:
+    """Picture, and first output pixel down and across, of a tile, counted over the batch."""
+    down, across, _, _ = SIZES[step.tile]
+    tiles_down, tiles_across = tiles_of(step)
+    line, j = divmod(index, tiles_across)
+    image, i = divmod(line, tiles_down)
+    return image, i * down, j * across
+
+
+@inlined
+def _find_inputs(step: Any, index: int, memory: Memory) -> None:
+    """Write the addresses of a tile's inputs to `places`; outside the picture, those of zeros."""
+    _, _, inputs_down, inputs_across = SIZES[step.tile]
+    image, top, left = _position(step, index)
+    top, left = top - step.top, left - step.left
+    nothing = address_of(memory.weights, 0)
+    place = 0
+    for h in range(top, top + inputs_down):
+        start = step.in_offset + (image * step.height + h) * step.width * step.in_pitch
+        for w in range(left, left + inputs_across):
+            memory.places[place] = nothing
+            if 0 <= h < step.height and 0 <= w < step.width:
+                memory.places[place] = address_of(memory.x, start + w * step.in_pitch)
+            place += 1
+
+
+@inlined
+def _find_outputs(step: Any, index: int, column: int, memory: Memory, dropped: int) -> None:
+    """The same for a tile's outputs; outside the picture, a place in scratch memory."""
+    down, across, _, _ = SIZES[step.tile]
+    image, top, left = _position(step, index)
+    place = 0
+    for h in range(top, top + down):
+        start = (image * step.out_height + h) * step.out_width
+        for w in range(left, left + across):
+            memory.places[place] = address_of(memory.scratch, dropped)
+            if h < step.out_height and w < step.out_width:
+                pixel = step.out_offset + (start + w) * step.out_pitch
+                memory.places[place] = address_of(memory.out, pixel + column)
+            place += 1
+
+
+@inlined
+def _multiply(
+    step: Any, memory: Memory, rows: int, columns: Pair, filters: int, v: int, m: int
+) -> None:
+    """V U of one product for all tiles of the chunk; v and m are their places in scratch memory."""
+    depth, width = _up(step.channels), _up(columns[1] - columns[0])
     tiles = -(-rows // ROWS)
-    row = 0
     for index in range(tiles):
-        height = height_of(index, tiles, rows)
+        row = index * rows // tiles
         for column in range(columns[0], columns[1], COLUMNS):
-            wide = min(COLUMNS, step.out_channels - column)
-            panel = COLUMNS if wide > LANES else LANES
-            place = m[0] + row * m[1] + column - columns[0]
-            for first in range(0, step.channels, step.depth):
-                tile(
-                    height,
-                    scratch,
-                    v[0] + row * v[1] + first,
-                    v[1],
-                    (1, 1),
-                    (0, 0),
-                    min(step.depth, step.channels - first),
-                    weights,
-                    filters + column * step.channels + first * panel,
-                    0,
-                    scratch,
-                    place,
-                    m[1],
-                    place if first else -1,
-                    m[1],
-                    panel,
-                    np.float32(-np.inf),
-                )
-        row += height
+            tile(
+                memory.routines,
+                height_of(index, tiles, rows),
+                memory.scratch,
+                v + row * depth,
+                depth,
+                (1, 1),
+                (0, 0),
+                step.channels,
+                memory.weights,
+                filters + column * step.channels,
+                0,  # the sums start from zeros
+                memory.scratch,
+                m + row * width + column - columns[0],
+                width,
+                -1,
+                0,
+                min(COLUMNS, _up(step.out_channels - column)),
+                np.float32(-np.inf),
+            )

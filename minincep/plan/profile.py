@@ -1,0 +1,126 @@
+"""Where the time of a plan goes, step by step, beside what the machine could do at most."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minincep.plan.plan import Plan
+from minincep_kernels import Array, machine
+from minincep_kernels.program.step import Kind
+from minincep_kernels.roofline import Roof, roof
+from minincep_kernels.winograd import TILES
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """One step of a plan.
+
+    Attributes
+    ----------
+    path
+        Path of the layer.
+    shape
+        What goes in and comes out, in words.
+    method
+        How it is done.
+    seconds
+        Median over the repeats.
+    flops
+        Operations of a direct convolution; 0 for other steps.
+    work
+        Operations that are really done: fewer with Winograd's method, its transforms not counted.
+    bytes
+        What must be read and written at least once: pixels, filters, result.
+    roof
+        What the machine can do at most.
+    """
+
+    path: str
+    shape: str
+    method: str
+    seconds: float
+    flops: float
+    work: float
+    bytes: float
+    roof: Roof
+
+    @property
+    def gflops(self) -> float:
+        """Operations of a direct convolution in a second, in billions: effective ones."""
+        return self.flops / self.seconds / 1e9
+
+    @property
+    def share_of_roof(self) -> float:
+        """The least time that the machine needs for this work, over the time that it took."""
+        return self.roof.seconds(self.work, self.bytes) / self.seconds
+
+    @property
+    def bound(self) -> str:
+        """Which roof is the lower one: compute or bandwidth."""
+        compute = self.work / self.roof.flops
+        return "compute" if compute > self.bytes / self.roof.bandwidth else "bandwidth"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The steps of a plan with their times, and what the machine can do at most."""
+
+    steps: list[StepTime]
+    roof: Roof
+    threads: int
+    batch: int
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(step.seconds for step in self.steps)
+
+
+def profile(plan: Plan, x: Array, *, repeats: int = 10) -> Profile:
+    """Time each step of a plan by itself, `repeats` times, on prepared pictures (N, H, W, 3).
+
+    The filters of a step come from memory, as they do when the whole network runs, if the network
+    is larger than the caches.
+
+    Raises
+    ------
+    DTypeError, ShapeError
+        As when the plan is called.
+    """
+    threads = machine.get_num_threads()
+    limits = roof(threads)
+    plan(x)
+    seconds = np.median(plan.time_steps(x, repeats), axis=0)
+    batch = min(len(x), plan.batch_size)
+    rows = zip(plan.program.steps, plan.program.paths, seconds, strict=True)
+    steps = [_describe(step, path, float(time), batch, limits) for step, path, time in rows]
+    return Profile(steps, limits, threads, batch)
+
+
+def _describe(step: Any, path: str, seconds: float, batch: int, limits: Roof) -> StepTime:
+    number = {name: int(step[name]) for name in step.dtype.names}
+    kind = Kind(number["kind"])
+    pixels_in = batch * number["height"] * number["width"]
+    pixels = batch * number["out_height"] * number["out_width"]
+    moved = pixels_in * number["channels"] + pixels * number["out_channels"]
+    method = kind.name.lower().replace("_", " ")
+    flops = work = 0.0
+    if kind in (Kind.POINTWISE, Kind.DIRECT, Kind.IMPLICIT, Kind.WINOGRAD):
+        matrix = number["channels"] * number["out_channels"]
+        taps = number["kernel_height"] * number["kernel_width"]
+        flops = work = 2.0 * pixels * taps * matrix
+        filters = taps * matrix
+        if kind == Kind.WINOGRAD:
+            tile = TILES[number["tile"]]
+            down, across = tile.outputs
+            tiles = batch * -(-number["out_height"] // down) * -(-number["out_width"] // across)
+            work = 2.0 * tiles * tile.products * matrix
+            filters = tile.products * matrix
+            method += f" {down}x{across}"
+        moved += filters
+        if number["residual_offset"] >= 0:
+            moved += pixels * number["out_channels"]
+    window = f"{number['kernel_height']}x{number['kernel_width']}/{number['stride_height']}"
+    shape = f"{number['height']}x{number['width']}x{number['channels']} {window} "
+    shape += f"-> {number['out_height']}x{number['out_width']}x{number['out_channels']}"
+    return StepTime(path, shape, method, seconds, flops, work, 4.0 * moved, limits)

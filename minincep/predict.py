@@ -247,6 +247,7 @@ class Ready:
         found = self._answers(x, [endpoint])[endpoint]
         if endpoint == "Embeddings":  # of length 1 already
             return found
+        found = found.reshape(len(found), -1)
         squares = [float(np.square(row).sum()) for row in found.astype(np.float64)]
         lengths = np.sqrt(np.maximum(squares, 1e-10))
         unit: npt.NDArray[np.float32] = (found / lengths[:, None]).astype(found.dtype)

@@ -1,5 +1,7 @@
 """classify, embed, features from Python: what they refuse, and that they agree with each other."""
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +9,13 @@ import numpy as np
 import pytest
 
 import minincep as mi
+from minincep.autograd.ops import global_avg_pool2d, multiply
 from minincep.io import reference
 from minincep.io.hdf5 import DEFAULT
 from minincep.models import Network
 from minincep.models.preprocessing import Preprocessing
-from minincep.predict import prepare_picture, ready
+from minincep.predict import prepare_picture, prepared_ahead, ready
+from tests.plan.graphs import written
 
 PICTURES = [reference.picture(90, 120, seed) for seed in (1, 2, 3)]
 
@@ -32,6 +36,42 @@ def test_batches_do_not_matter(network: Network) -> None:
     np.testing.assert_array_equal(
         mi.embed(network, PICTURES, batch_size=1), mi.embed(network, PICTURES)
     )
+
+
+def test_pictures_are_decoded_ahead_but_not_far(network: Network) -> None:
+    taken = []
+
+    def pictures() -> Iterator[Any]:
+        for number in range(20):
+            taken.append(number)
+            yield PICTURES[number % 3]
+
+    waiting = prepared_ahead(network, pictures(), 4)
+    _, first = next(waiting)
+    assert len(taken) == 5
+    np.testing.assert_array_equal(first.result(), prepare_picture(network, PICTURES[0]))
+    assert sum(1 for _ in waiting) == 19
+    with pytest.raises(mi.ImageError, match="there is no such file"):
+        mi.embed(network, [*PICTURES, "absent.png", *PICTURES])
+    assert not [thread for thread in threading.enumerate() if "decoder" in thread.name]
+
+
+def test_a_network_that_a_plan_cannot_run_is_run_op_by_op(network: Network) -> None:
+    wanted = mi.classify(network, PICTURES)
+    found = mi.features(
+        mi.load().astype(np.float64),
+        np.stack([prepare_picture(network, picture) for picture in PICTURES]).astype(np.float64),
+        endpoints=["Predictions"],
+    )["Predictions"]
+    assert found.dtype == np.float64
+    for row, predictions in zip(found, wanted, strict=True):
+        assert predictions[0].probability == pytest.approx(row.max(), abs=1e-5)
+    own = written(lambda x: global_avg_pool2d(multiply(x, x)))
+    with pytest.raises(mi.PlanError, match="multiply"):
+        mi.compile(own)
+    vectors = mi.embed(own, PICTURES)
+    assert vectors.shape == (3, 3)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
 
 
 def test_features_lead_to_the_answer(network: Network) -> None:

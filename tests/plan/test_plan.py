@@ -230,9 +230,9 @@ def test_wishes_that_cannot_be(
         mi.compile(net, **arguments)
 
 
-def test_networks_that_cannot_be_planned(net: Network) -> None:
+def test_networks_that_cannot_be_planned() -> None:
     with pytest.raises(mi.PlanError, match="float64: convert the network"):
-        mi.compile(net.astype(np.float64), image_size=SIZE)
+        mi.compile(small("inception_v4").astype(np.float64), image_size=SIZE)
     training = small("inception_v4")
     training.train()
     with pytest.raises(mi.PlanError, match=r"training mode.*network\.eval\(\)"):

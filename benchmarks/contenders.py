@@ -65,13 +65,9 @@ class Minincep(Contender):
         import minincep as mi
 
         mi.set_num_threads(threads)
-        network = mi.load(path / "network.h5")
-
-        def eager(x: Floats) -> Floats:
-            with mi.no_grad():
-                return np.asarray(network(mi.Tensor(x)).data)
-
-        self._plan = eager  # mi.compile(network, image_size=x.shape[1], batch_size=len(x))
+        self._plan = mi.compile(
+            mi.load(path / "network.h5"), image_size=x.shape[1], batch_size=len(x), tune=True
+        )
 
     def run(self, x: Floats) -> Floats:
         return self._plan(x)

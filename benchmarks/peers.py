@@ -35,7 +35,7 @@ import numpy as np
 from benchmarks.contenders import CONTENDERS, Contender, Floats, prepared
 
 SIZES = {"inception_v4": 299, "inception_resnet_v2": 299, "inception_resnet_v1": 160}
-TOLERANCE = 1e-4  # between outputs, in standard deviations; 16-bit engines are far above it
+TOLERANCE = 1e-3  # between outputs, in standard deviations; 16-bit engines are far above it
 PAUSE = 0.2  # seconds; threads spin on for a while when a call is over
 
 
@@ -50,7 +50,9 @@ def serve(pipe: Any, contender: type[Contender], path: Path, threads: int, x: Fl
     pipe.send((engine.run(x), peak_memory()))
     while True:
         times = []
-        for _ in range(pipe.recv()):
+        calls = pipe.recv()
+        engine.run(x)  # untimed: the caches hold what the engine before has used
+        for _ in range(calls):
             start = time.perf_counter()
             engine.run(x)
             times.append(time.perf_counter() - start)
@@ -224,11 +226,11 @@ def main(argv: list[str] | None = None, contenders: Sequence[type[Contender]] = 
         print(case, file=sys.stderr)
         x = pictures(batch, SIZES[model])
         results.append(case | measure(able, x, threads, wanted.repeats, wanted.calls))
-    report = {"machine": machine, "calls": wanted.calls, "results": results}
+        report = {"machine": machine, "calls": wanted.calls, "results": results}
+        part = wanted.output.with_suffix(".part")  # what is measured is kept, whatever comes
+        part.write_text(json.dumps(report, indent=1) + "\n")
+        os.replace(part, wanted.output)
     show(report)
-    part = wanted.output.with_suffix(".part")
-    part.write_text(json.dumps(report, indent=1) + "\n")
-    os.replace(part, wanted.output)
 
 
 if __name__ == "__main__":

@@ -329,20 +329,24 @@ class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, kind, VECTOR)
 
 
-def address(context: Any, builder: ir.IRBuilder, kind: Any, array: Any, offset: Any) -> ir.Value:
-    """Address of an element of a flat array, as LLVM code sees it."""
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.gep(builder.bitcast(data, POINTER), [offset])
+def address(context: Any, builder: ir.IRBuilder, kind: Any, memory: Any, offset: Any) -> ir.Value:
+    """Address of an element of memory, as LLVM code sees it; `is_flat` says what memory is."""
+    if isinstance(kind, types.Array):
+        data = builder.bitcast(context.make_array(kind)(context, builder, memory).data, POINTER)
+    else:
+        data = builder.inttoptr(memory, POINTER)
+    return builder.gep(data, [offset])
 
 
 def is_flat(kind: Any) -> bool:
-    """Whether this is the Numba type of what the functions here take: float32, one axis."""
-    return (
-        isinstance(kind, types.Array)
-        and kind.dtype == types.float32
-        and kind.ndim == 1
-        and kind.layout == "C"
-    )
+    """Whether this is the Numba type of what the functions here take for memory.
+
+    That is a flat array of float32, or an address, a whole number.  In the inner loops of a program
+    it is an address: Numba counts references to arrays, wherever they are passed on.
+    """
+    if isinstance(kind, types.Array):
+        return bool(kind.dtype == types.float32 and kind.ndim == 1 and kind.layout == "C")
+    return kind in (types.int64, types.uint64)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -389,6 +393,41 @@ def store_first(typing: Any, array: Any, offset: Any, count: Any, value: Any) ->
 
     signature = types.void(array, types.int64, types.int64, value)
     return (signature, generate) if is_flat(array) else None
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def get(typing: Any, array: Any, offset: Any) -> Any:
+    """One number, array[offset]."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(address(context, builder, signature.args[0], *arguments))
+
+    return (types.float32(array, types.int64), generate) if is_flat(array) else None
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def put(typing: Any, array: Any, offset: Any, number: Any) -> Any:
+    """array[offset] = number."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, offset, number = arguments
+        builder.store(number, address(context, builder, signature.args[0], array, offset))
+        return context.get_dummy_value()
+
+    signature = types.void(array, types.int64, types.float32)
+    return (signature, generate) if is_flat(array) else None
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def put_place(typing: Any, table: Any, index: Any, place: Any) -> Any:
+    """table[index] = place, in a table of addresses that is itself an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        table, index, place = arguments
+        builder.store(place, builder.gep(builder.inttoptr(table, ir.PointerType(INT)), [index]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -319,11 +319,17 @@ _FIRST_OUTPUT = enlist(
 
 
 def _is_table(kind: Any) -> bool:
-    return isinstance(kind, types.Array) and kind.dtype == types.int64 and kind.ndim == 1
+    """Whether this is the Numba type of a table of addresses: an array of int64, or an address."""
+    if isinstance(kind, types.Array):
+        return bool(kind.dtype == types.int64 and kind.ndim == 1)
+    return kind in (types.int64, types.uint64)
 
 
-def _table(context: Any, builder: Any, kind: Any, array: Any, offset: Any) -> Any:
-    data = context.make_array(kind)(context, builder, array).data
+def _table(context: Any, builder: Any, kind: Any, table: Any, offset: Any) -> Any:
+    if isinstance(kind, types.Array):
+        data = context.make_array(kind)(context, builder, table).data
+    else:
+        data = builder.inttoptr(table, ir.PointerType(INT))
     return builder.gep(data, [offset])
 
 

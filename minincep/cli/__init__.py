@@ -1,7 +1,7 @@
 """The command line: one file a command, and nothing heavy imported before a command runs."""
 
 import importlib
-import os
+import signal
 import sys
 
 import click
@@ -45,7 +45,11 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run the command line: exit status 0 for success, 1 for a failed check, 2 for bad input."""
+    """Run the command line: exit status 0 for success, 1 for a failed check, 2 for bad input.
+
+    Status 1 also if the reader of the output, such as head, has had enough: click sees to that.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that files are left in order
     try:
         sys.exit(group(standalone_mode=False))
     except click.ClickException as error:
@@ -54,9 +58,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("minincep: interrupted; --resume goes on with a file of results", err=True)
         sys.exit(130)
-    except BrokenPipeError:  # the reader, such as head, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except Exception as error:
         from minincep_kernels.errors import UserError
 

@@ -55,8 +55,9 @@ def command(
         stack.enter_context(options.running_as(threads, kernels))
         network = ready(weights or DEFAULT, batch_size=batch_size, eager=bool(kernels))
         network.check_classes(top)
+        waiting = Pictures(pictures, recursive=recursive)
         table = stack.enter_context(_table(csv, network, top, resume)) if csv else None
-        waiting = Pictures(pictures, recursive=recursive, done=table.done if table else ())
+        waiting.skip(table.done if table else ())
         for paths, batch in waiting.batches(network, batch_size):
             found = network.classify(batch, top=top)
             if table:

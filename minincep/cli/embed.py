@@ -59,12 +59,13 @@ def command(
     with contextlib.ExitStack() as stack:
         stack.enter_context(options.running_as(threads, kernels))
         network = ready(weights or DEFAULT, batch_size=batch_size, eager=bool(kernels))
+        waiting = Pictures(pictures, recursive=recursive)
         file = None
         if output and kind == ".h5":
             from minincep.io.results import ArrayResults
 
             file = stack.enter_context(ArrayResults(output, resume=resume))
-        waiting = Pictures(pictures, recursive=recursive, done=file.done if file else ())
+        waiting.skip(file.done if file else ())
         for paths, batch in waiting.batches(network, batch_size):
             vectors = network.embed(batch)
             if file:

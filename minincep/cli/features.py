@@ -48,8 +48,9 @@ def command(
         network = ready(
             weights or DEFAULT, batch_size=batch_size, endpoints=names, eager=bool(kernels)
         )
+        waiting = Pictures(pictures, recursive=recursive)
         with ArrayResults(output, resume=resume) as file:
-            waiting = Pictures(pictures, recursive=recursive, done=file.done)
+            waiting.skip(file.done)
             for paths, batch in waiting.batches(network, batch_size):
                 found = network.features(batch, names)
                 file.add([str(path) for path in paths], found)

@@ -64,11 +64,13 @@ class Pictures:
     paths: list[Path]
     bad: list[tuple[Path, str]]
 
-    def __init__(
-        self, arguments: Sequence[Path], *, recursive: bool = False, done: Collection[str] = ()
-    ) -> None:
-        self.paths = [path for path in find(arguments, recursive) if str(path) not in done]
+    def __init__(self, arguments: Sequence[Path], *, recursive: bool = False) -> None:
+        self.paths = find(arguments, recursive)
         self.bad = []
+
+    def skip(self, done: Collection[str]) -> None:
+        """Leave out the pictures of these names."""
+        self.paths = [path for path in self.paths if str(path) not in done]
 
     def batches(self, network: Prepares, size: int) -> Iterator[tuple[list[Path], Array]]:
         """Paths and prepared pictures (N, H, W, 3), at most `size` at a time."""

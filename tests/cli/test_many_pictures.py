@@ -160,6 +160,36 @@ def default_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
 
 
+def test_ended_from_outside(folder: Path, tmp_path: Path) -> None:
+    """SIGTERM leaves a whole file with what was done, as Ctrl-C does, and no other."""
+    listed = tmp_path / "listed"
+    listed.mkdir()
+    for number in range(3000):
+        (listed / f"{number:04}.gif").symlink_to(folder / "02.gif")
+    results = tmp_path / "results"
+    results.mkdir()
+    command = [*MAIN, "embed", listed, "-o", results / "all.h5", "--batch-size", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(results.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(1)
+    process.terminate()
+    assert process.communicate()[1] == ""
+    assert process.returncode == 143
+    assert [path.name for path in results.iterdir()] == ["all.h5"]
+    with h5py.File(results / "all.h5") as file:
+        assert 0 < len(file["images"]) == len(file["embeddings"]) < 3000
+
+
+@pytest.mark.parametrize("command", ["classify --csv", "embed -o"])
+def test_nothing_is_left_where_nothing_was_to_do(tmp_path: Path, command: str) -> None:
+    name, option = command.split()
+    (tmp_path / "empty").mkdir()
+    run(name, tmp_path / "empty", option, tmp_path / "table.h5", status=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
 def test_embeddings_in_files(folder: Path, tmp_path: Path) -> None:
     expected = mi.embed(mi.load(), names(folder))
     run("embed", folder, "-o", tmp_path / "all.npy", status=2)

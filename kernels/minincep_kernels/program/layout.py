@@ -94,9 +94,9 @@ class Method:
         rows = min(max(rows // least * least, least), total)
         wanted = 1 if threads == 1 else threads if self.kind == Kind.WINOGRAD else 2 * threads
         while -(-total // rows) * -(-widest // columns) < wanted:
-            if rows >= 4 * least and self.kind != Kind.IMPLICIT:
+            if rows >= 8 * least and self.kind != Kind.IMPLICIT:
                 rows = -(-rows // 2)
-            elif columns > 2 * COLUMNS:
+            elif columns > COLUMNS:
                 columns = -(-columns // 2 // COLUMNS) * COLUMNS
             elif rows >= 2 * least:
                 rows = -(-rows // 2)

@@ -2,11 +2,9 @@
 
 from typing import NamedTuple
 
-from minincep_kernels import Array
-
 
 class Memory(NamedTuple):
-    """All arrays of a program, as one thread sees them; flat, so that a step says where.
+    """Where all that a program works on begins, as one thread sees it: addresses.
 
     Attributes
     ----------
@@ -22,9 +20,9 @@ class Memory(NamedTuple):
         `vectors.all_routines()`.
     """
 
-    x: Array
-    out: Array
-    weights: Array
-    scratch: Array
-    places: Array
+    x: int
+    out: int
+    weights: int
+    scratch: int
+    places: int
     routines: int

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minincep_kernels import Array
 from minincep_kernels.jit import inlined
 from minincep_kernels.microkernel import COLUMNS, ROWS, height_of, tile
 from minincep_kernels.program.memory import Memory
+from minincep_kernels.vectors import get, put
 
 Pair = tuple[int, int]  # first, last
 
@@ -30,12 +30,12 @@ class Patches(NamedTuple):
     Attributes
     ----------
     array, offset, stride
-        Patch r begins at array[offset + r stride].
+        Patch r begins at `offset` + r `stride` floats from the address `array`.
     taps, steps, depth
         It has (KH, KW) taps, so many floats apart in the two directions, of `depth` floats each.
     """
 
-    array: Array
+    array: int
     offset: int
     stride: int
     taps: Pair
@@ -131,8 +131,8 @@ def _copy_patch(step: Any, pixel: int, memory: Memory, place: int) -> None:
                 source = (image * step.height + h) * step.width + w
                 start = step.in_offset + source * step.in_pitch
                 for channel in range(channels):
-                    memory.scratch[place + channel] = memory.x[start + channel]
+                    put(memory.scratch, place + channel, get(memory.x, start + channel))
             else:
                 for channel in range(channels):
-                    memory.scratch[place + channel] = np.float32(0)
+                    put(memory.scratch, place + channel, np.float32(0))
             place += channels

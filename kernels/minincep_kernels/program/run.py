@@ -30,7 +30,7 @@ from minincep_kernels.jit import inlined
 from minincep_kernels.program import products, tiles, windows
 from minincep_kernels.program.memory import Memory
 from minincep_kernels.program.step import CLAIMED, COUNTERS, FINISHED, STEP, Kind
-from minincep_kernels.vectors import all_routines, padded, whole
+from minincep_kernels.vectors import INT, all_routines, padded, whole
 
 _POINTWISE, _DIRECT, _IMPLICIT, _WINOGRAD = (
     int(kind) for kind in (Kind.POINTWISE, Kind.DIRECT, Kind.IMPLICIT, Kind.WINOGRAD)
@@ -52,10 +52,10 @@ def _take(typing: Any, counters: Any, index: Any) -> Any:
     """Add 1 to a counter, and give what it was, whatever other threads do."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.atomic_rmw("add", builder.gep(data, [arguments[1]]), whole(1), "acq_rel")
+        place = builder.gep(builder.inttoptr(arguments[0], ir.PointerType(INT)), [arguments[1]])
+        return builder.atomic_rmw("add", place, whole(1), "acq_rel")
 
-    return types.int64(counters, types.int64), generate
+    return types.int64(types.int64, types.int64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -63,10 +63,10 @@ def _look(typing: Any, counters: Any, index: Any) -> Any:
     """A counter, and all that was written before it was last changed."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.load_atomic(builder.gep(data, [arguments[1]]), "acquire", 8)
+        place = builder.gep(builder.inttoptr(arguments[0], ir.PointerType(INT)), [arguments[1]])
+        return builder.load_atomic(place, "acquire", 8)
 
-    return types.int64(counters, types.int64), generate
+    return types.int64(types.int64, types.int64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -164,41 +164,27 @@ def run(
     counters
         int64, zeros, `COUNTERS` for each step.
     """
-    table, counts = carray(steps, FAR), carray(counters, FAR)
-    memory = Memory(
-        carray(x, FAR),
-        carray(out, FAR),
-        carray(weights, FAR),
-        carray(scratch, FAR),
-        carray(places, FAR),
-        all_routines(),
-    )
+    table = carray(steps, FAR)
+    memory = Memory(x, out, weights, scratch, places, all_routines())
     for index in range(first, last):
         step = table[index]
         for before in range(first, min(step.wait, index)):
             down, across = chunks_of(table[before], batch)
-            while _look(counts, before * COUNTERS + FINISHED) < down * across:
+            while _look(counters, before * COUNTERS + FINISHED) < down * across:
                 _pause()
         down, across = chunks_of(step, batch)
         while True:
-            chunk = _take(counts, index * COUNTERS + CLAIMED)
+            chunk = _take(counters, index * COUNTERS + CLAIMED)
             if chunk >= down * across:
                 break
             _run_chunk(step, chunk, batch, memory)
-            _take(counts, index * COUNTERS + FINISHED)
+            _take(counters, index * COUNTERS + FINISHED)
 
 
 def compiled() -> tuple[str, bytes, int]:
     """Compile `run`: -> its name in machine code, the code as an object file, its address here."""
-    number, floats, whole_numbers = (
-        types.int64,
-        types.CPointer(types.float32),
-        types.CPointer(types.int64),
-    )
-    arguments = (
-        *(types.CPointer(from_dtype(STEP)), number, number, number),
-        *(floats, floats, floats, floats, whole_numbers, whole_numbers),
-    )
+    number = types.int64
+    arguments = (types.CPointer(from_dtype(STEP)), *[number] * 9)
     typing, target = cpu_target.typing_context, cpu_target.target_context
     typing.refresh()
     target.refresh()

@@ -20,7 +20,7 @@ from minincep_kernels.microkernel import COLUMNS, ROWS, height_of, tile
 from minincep_kernels.program.memory import Memory
 from minincep_kernels.program.products import Pair, floor_of
 from minincep_kernels.program.step import PLACES
-from minincep_kernels.vectors import LANES, address_of
+from minincep_kernels.vectors import LANES, address_of, put_place
 from minincep_kernels.winograd import TILES, transform_input, transform_output
 
 # (outputs down, outputs across, inputs down, inputs across) of each tile.
@@ -97,9 +97,9 @@ def _find_inputs(step: Any, index: int, memory: Memory) -> None:
     for h in range(top, top + inputs_down):
         start = step.in_offset + (image * step.height + h) * step.width * step.in_pitch
         for w in range(left, left + inputs_across):
-            memory.places[place] = nothing
+            put_place(memory.places, place, nothing)
             if 0 <= h < step.height and 0 <= w < step.width:
-                memory.places[place] = address_of(memory.x, start + w * step.in_pitch)
+                put_place(memory.places, place, address_of(memory.x, start + w * step.in_pitch))
             place += 1
 
 
@@ -112,10 +112,10 @@ def _find_outputs(step: Any, index: int, column: int, memory: Memory, dropped: i
     for h in range(top, top + down):
         start = (image * step.out_height + h) * step.out_width
         for w in range(left, left + across):
-            memory.places[place] = address_of(memory.scratch, dropped)
+            put_place(memory.places, place, address_of(memory.scratch, dropped))
             if h < step.out_height and w < step.out_width:
                 pixel = step.out_offset + (start + w) * step.out_pitch
-                memory.places[place] = address_of(memory.out, pixel + column)
+                put_place(memory.places, place, address_of(memory.out, pixel + column))
             place += 1
 
 

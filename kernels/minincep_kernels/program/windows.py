@@ -7,7 +7,17 @@ import numpy as np
 from minincep_kernels.jit import inlined
 from minincep_kernels.program.memory import Memory
 from minincep_kernels.program.products import Pair, floor_of
-from minincep_kernels.vectors import LANES, add, load, maximum, multiply, splat, store_up_to
+from minincep_kernels.vectors import (
+    LANES,
+    add,
+    get,
+    load,
+    maximum,
+    multiply,
+    put,
+    splat,
+    store_up_to,
+)
 
 
 @inlined
@@ -82,7 +92,7 @@ def copy(step: Any, rows: Pair, memory: Memory) -> None:
         source = step.in_offset + pixel * step.in_pitch
         place = step.out_offset + pixel * step.out_pitch
         for channel in range(step.channels):
-            memory.out[place + channel] = memory.x[source + channel]
+            put(memory.out, place + channel, get(memory.x, source + channel))
 
 
 @inlined
@@ -93,10 +103,10 @@ def l2_normalize(step: Any, rows: Pair, memory: Memory) -> None:
         place = step.out_offset + row * step.out_pitch
         squares = np.float32(0)
         for channel in range(step.channels):
-            squares += memory.x[source + channel] * memory.x[source + channel]
+            squares += get(memory.x, source + channel) ** 2
         inverse = np.float32(1) / np.sqrt(max(squares, np.float32(1e-10)))
         for channel in range(step.channels):
-            memory.out[place + channel] = memory.x[source + channel] * inverse
+            put(memory.out, place + channel, get(memory.x, source + channel) * inverse)
 
 
 @inlined
@@ -105,12 +115,13 @@ def softmax(step: Any, rows: Pair, memory: Memory) -> None:
     for row in range(rows[0], rows[1]):
         source = step.in_offset + row * step.in_pitch
         place = step.out_offset + row * step.out_pitch
-        largest = memory.x[source]
+        largest = get(memory.x, source)
         for channel in range(step.channels):
-            largest = max(largest, memory.x[source + channel])
+            largest = max(largest, get(memory.x, source + channel))
         total = np.float32(0)
         for channel in range(step.channels):
-            memory.out[place + channel] = np.exp(memory.x[source + channel] - largest)
-            total += memory.out[place + channel]
+            exponential = np.exp(get(memory.x, source + channel) - largest)
+            put(memory.out, place + channel, exponential)
+            total += exponential
         for channel in range(step.channels):
-            memory.out[place + channel] /= total
+            put(memory.out, place + channel, get(memory.out, place + channel) / total)

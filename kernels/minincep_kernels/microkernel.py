@@ -37,18 +37,18 @@ Further out:
   the same way at each of its taps (u, v), shifted, so no patch is ever copied.
 - Heights: 9, 17 or 64 pixels are no multiple of 14.  There is a tile for each height from 1 to 14,
   and `height_of` shares the pixels out evenly: 64 are 13 + 13 + 13 + 13 + 12.
-- Filters come from memory, once for each picture, and memory is slow to answer.  So a tile asks for
-  what it will need `AHEAD` steps later; past the end of its panel, that is the next one.
-- Long sums round more than short ones.  So no more than `PIECE` terms are summed from zero, and the
-  totals, which wait on the stack meanwhile, are added up at the end of each piece.
+- Filters come from memory, once for each picture, and memory is slow to answer.  So a tile asks
+  for what it will need `AHEAD` steps later; past the end of its panel, that is the next one.
+- Long sums round more than short ones.  So no more than `PIECE` terms are summed from zero, and
+  the totals, which wait on the stack meanwhile, are added up at the end of each piece.
 
 What follows the product costs one more pass over memory when it is done later, and next to nothing
 while the sums are in registers: the bias, where the sums start from; a residual, which is added;
 the ReLU; and the store, which may go into some channels of a wider row, so that a concatenation
 needs no copy.
 
-Each element is the same chain of multiply-adds, in the same order, whatever the height of the tile and
-wherever in it the element lies.  So neither the number of pictures, nor of threads, nor any
+Each element is the same chain of multiply-adds, in the same order, whatever the height of the tile
+and wherever in it the element lies.  So neither the number of pictures, nor of threads, nor any
 blocking changes a bit of the result.
 
 Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), is

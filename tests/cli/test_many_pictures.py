@@ -168,7 +168,7 @@ def test_ended_from_outside(folder: Path, tmp_path: Path) -> None:
         (listed / f"{number:04}.gif").symlink_to(folder / "02.gif")
     results = tmp_path / "results"
     results.mkdir()
-    command = [*MAIN, "embed", listed, "-o", results / "all.h5", "--batch-size", "1"]
+    command = [*MAIN, "embed", str(listed), "-o", str(results / "all.h5"), "--batch-size", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list(results.iterdir()) and time.monotonic() < deadline:

@@ -36,7 +36,6 @@ from numba.core import serialize
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
 from numba.extending import register_jitable
 
 from minincep_kernels import machine
@@ -217,11 +216,6 @@ class Origin:
         ):
             return None
         return (self._function, self._hashes)
-
-
-def target() -> list[str]:
-    """What Numba compiles for: the kind of machine, the CPU, and what it can do."""
-    return list(cpu_target.target_context.codegen().magic_tuple())
 
 
 # Settings of Numba by environment variable that change the code it makes.

@@ -21,24 +21,28 @@ The answer to all three is a tile of the result, held in registers while all of 
     (pixels)        |   = 28 registers            |               sum[r, 0] += x * b0
                     +-----------------------------+               sum[r, 1] += x * b1
 
-Each step is 28 multiply-adds, which take 14 cycles, and 16 loads, which take 8: the multiply-adds
-are what bounds it.  Of the 32 registers of AVX-512, 28 hold sums, 2 the row of b, 1 the pixel:
-there is no room for more.  With the 16 registers of AVX2 it is 6 rows: 12 sums, 2 and 1, and 12
-multiply-adds, 6 cycles, to 8 loads, 4 cycles.  Fewer vectors a row would mean more loads for each
-multiply-add, more vectors fewer rows.
+Each step is 28 multiply-adds, which take 14 cycles, and 16 loads and 3 requests for later, which
+take 10: the multiply-adds are what bounds it.  Of the 32 registers of AVX-512, 28 hold sums, 2 the
+row of b, 1 the pixel: there is no room for more.  With the 16 registers of AVX2 it is 6 rows: 12
+sums, 2 and 1, and 12 multiply-adds, 6 cycles, to 8 loads and 3 requests, 5.5 cycles.  Fewer vectors
+a row would mean more loads for each multiply-add, more vectors fewer rows.
 
 Further out:
 
 - b is *packed* (`pack`): what a tile reads of it lies in one run, a *panel* of 2 vectors' columns.
-  A panel is read by every tile of pixels, so it should still be in the level-2 cache when the next
-  tile comes; the callers see to that.
+  A panel is read by one tile of pixels after the other (Goto and van de Geijn's order): it comes
+  from memory once, and from the level-2 cache from then on.
 - a is read where it lies, one number for each row at a time: with channels last, the rows are
   pixels, `a_stride` floats apart, and K runs along the channels.  A filter larger than 1 x 1 reads
   the same way at each of its taps (u, v), shifted, so no patch is ever copied.
 - Heights: 9, 17 or 64 pixels are no multiple of 14.  There is a tile for each height from 1 to 14,
   and `height_of` shares the pixels out evenly: 64 are 13 + 13 + 13 + 13 + 12.
-- Filters come from memory, once for each picture, and memory is slow to answer.  So a tile asks
-  for what it will need `AHEAD` steps later; past the end of its panel, that is the next one.
+- Filters come from memory, once for each picture, and memory is slow to answer and narrow: here a
+  core reads 17 GB/s, and multiplies 230 GFLOP/s.  So at each step a tile asks for one cache line of
+  what comes later (`later`), the next panel, into the level-2 cache.  The callers share that panel
+  out over all tiles that use this one; asked for all at once, or only when it is needed, it would
+  keep the multiply-adds waiting.  And `AHEAD` steps before it uses a row of b, it asks for it in
+  the level-1 cache.
 - Long sums round more than short ones.  So no more than `PIECE` terms are summed from zero, and
   the totals, which wait on the stack meanwhile, are added up at the end of each piece.
 
@@ -84,7 +88,7 @@ from minincep_kernels.vectors import (
 
 VECTORS = 2
 COLUMNS = VECTORS * LANES
-AHEAD = 64  # steps of depth between asking for a row of b and using it: filters come from memory
+AHEAD = 16  # steps of depth between asking the level-2 cache for a row of b and using it
 PIECE = 512  # terms that are summed from zero: longer sums round more
 ROWS = (REGISTERS - VECTORS - 1) // VECTORS  # 14 with 32 registers, 6 with 16
 
@@ -120,7 +124,8 @@ def _write(rows: int, vectors: int, emit: Emitter) -> None:
     """The LLVM code of a tile of one height and width; `tile` says what it does."""
     builder = emit.builder
     a, a_stride, taps_v, step_v, taps_h, step_h, depth, b, bias = emit.function.args[:9]
-    out, out_stride, residual, residual_stride, columns, floor = emit.function.args[9:]
+    out, out_stride, residual, residual_stride, columns, floor = emit.function.args[9:15]
+    later, later_step = emit.function.args[15:]
     cells = [(row, vector) for row in range(rows) for vector in range(vectors)]
 
     first_bias = [emit.load(emit.at(bias, vector * LANES)) for vector in range(vectors)]
@@ -129,30 +134,32 @@ def _write(rows: int, vectors: int, emit: Emitter) -> None:
     strides = [emit.opaque(builder.mul(a_stride, whole(row))) for row in range(rows)]
 
     def along_depth(_: ir.Value, state: list[ir.Value]) -> list[ir.Value]:
-        pixels, b, *sums = state
+        pixels, b, later, *sums = state
         panel = [emit.load(emit.at(b, vector * LANES)) for vector in range(vectors)]
         for vector in range(vectors):
-            emit.prefetch(emit.at(b, (AHEAD * vectors + vector) * LANES))
+            emit.prefetch(emit.at(b, (AHEAD * vectors + vector) * LANES), level=1)
+        emit.prefetch(later, level=2)
         new = []
         for row in range(rows):
             pixel = emit.splat(builder.load(emit.at(pixels, strides[row])))
             for vector in range(vectors):
                 total = sums[row * vectors + vector]
                 new.append(emit.multiply_add(pixel, panel[vector], total))
-        return [emit.at(pixels, 1), emit.at(b, vectors * LANES), *new]
+        return [emit.at(pixels, 1), emit.at(b, vectors * LANES), emit.at(later, later_step), *new]
 
-    def along(pixels: ir.Value, b: ir.Value, count: ir.Value, sums: list[ir.Value]) -> Any:
-        _, *state = emit.loop(count, [pixels, b, *sums], along_depth)
+    def along(pixels: ir.Value, count: ir.Value, state: list[ir.Value]) -> Any:
+        _, *state = emit.loop(count, [pixels, *state], along_depth)
         return state
 
     def piece(start: ir.Value) -> Any:
         def add(p: ir.Value, state: list[ir.Value]) -> list[ir.Value]:
-            b, *totals = state
+            b, later, *totals = state
             first = builder.sdiv(builder.mul(p, depth), pieces)
             last = builder.sdiv(builder.mul(builder.add(p, whole(1)), depth), pieces)
             zeros = [emit.splat(0.0)] * len(totals)
-            b, *sums = along(emit.at(start, first), b, builder.sub(last, first), zeros)
-            return [b, *map(emit.add, totals, sums)]
+            count = builder.sub(last, first)
+            b, later, *sums = along(emit.at(start, first), count, [b, later, *zeros])
+            return [b, later, *map(emit.add, totals, sums)]
 
         return add
 
@@ -168,8 +175,8 @@ def _write(rows: int, vectors: int, emit: Emitter) -> None:
     pieces = builder.sdiv(builder.add(depth, whole(PIECE - 1)), whole(PIECE))
     sums = emit.either(
         builder.icmp_signed("==", builder.mul(builder.mul(taps_v, taps_h), pieces), whole(1)),
-        lambda: along(a, b, depth, sums)[1:],
-        lambda: emit.loop(taps_v, [b, *sums], down)[1:],
+        lambda: along(a, depth, [b, later, *sums])[2:],
+        lambda: emit.loop(taps_v, [b, later, *sums], down)[2:],
     )
 
     def with_residual() -> list[ir.Value]:
@@ -200,7 +207,7 @@ def _write(rows: int, vectors: int, emit: Emitter) -> None:
 
 _KINDS = (
     *(POINTER, INT, INT, INT, INT, INT, INT, POINTER, POINTER),
-    *(POINTER, INT, POINTER, INT, INT, FLOAT),
+    *(POINTER, INT, POINTER, INT, INT, FLOAT, POINTER, INT),
 )
 _FIRST = enlist(
     Routine(f"tile_{rows}x{vectors}", _KINDS, functools.partial(_write, rows, vectors))
@@ -230,6 +237,8 @@ def tile(
     residual_stride: Any,
     columns: Any,
     floor: Any,
+    later_offset: Any,
+    later_step: Any,
 ) -> Any:
     """One tile: out[r, j] = max(floor, bias[j] + sum of a[r, k] b[k, j] + residual[r, j]).
 
@@ -261,6 +270,9 @@ def tile(
         one.
     floor
         0 for a ReLU, minus infinity for none.
+    later_offset, later_step
+        What of `b` to ask for meanwhile: from there on, so many floats further at each step of
+        depth.  Any number will do; nothing is read.
     """
     if not (is_flat(a) and is_flat(b) and is_flat(out)):
         return None
@@ -269,13 +281,14 @@ def tile(
     signature = types.void(
         *(whole_number, whole_number, a, whole_number, whole_number, pair, pair, whole_number),
         *(b, whole_number, whole_number, out, whole_number, whole_number),
-        *(whole_number, whole_number, whole_number, types.float32),
+        *(whole_number, whole_number, whole_number, types.float32, whole_number, whole_number),
     )
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         routines, rows, a, a_offset, a_stride, taps, steps, depth, b = arguments[:9]
         b_offset, bias_offset, out, out_offset, out_stride = arguments[9:14]
-        residual_offset, residual_stride, columns, floor = arguments[14:]
+        residual_offset, residual_stride, columns, floor = arguments[14:18]
+        later_offset, later_step = arguments[18:]
         a_kind, b_kind, out_kind = (signature.args[i] for i in (2, 8, 11))
         nothing = builder.icmp_signed("<", residual_offset, whole(0))
         residual = builder.select(
@@ -299,6 +312,8 @@ def tile(
             residual_stride,
             columns,
             floor,
+            address(context, builder, b_kind, b, later_offset),
+            later_step,
         ]
         narrow = builder.zext(builder.icmp_signed("<=", columns, whole(LANES)), INT)
         number = builder.add(builder.mul(builder.sub(rows, whole(1)), whole(2)), narrow)

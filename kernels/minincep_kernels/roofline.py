@@ -4,11 +4,13 @@ A kernel that does F operations on B bytes takes at least F / peak seconds and a
 bandwidth seconds: the larger of both is its roof (Williams, Waterman and Patterson 2009,
 "Roofline", CACM 52(4)).  Both are measured here, for a number of threads, since neither is in any
 data sheet of a machine that one shares with others.
+
+And they are measured again and again, in between what is held against them.  A CPU lowers its clock
+while its vector units are busy, and what the neighbours do counts, too: here the peak of a quiet
+moment was a quarter above that of the next minute.
 """
 
-import functools
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +26,7 @@ from minincep_kernels.program.runner import together
 from minincep_kernels.vectors import LANES, Emitter, add, address, is_flat, load, splat, store
 
 MEMORY = 1 << 26  # floats that are read for the bandwidth: more than most caches hold
-ROUNDS = 7  # the best of so many counts: others use this machine, too
+COUNT = 1 << 20  # rounds of multiply-adds: some milliseconds
 
 
 @dataclass(frozen=True)
@@ -98,28 +100,37 @@ def _read(x: Array, first: int, last: int, out: Array) -> None:
     store(out, 0, add(add(add(a, b), add(c, d)), add(add(e, f), add(g, h))))
 
 
-def _best(work: Callable[[int], None], threads: int) -> float:
-    """The least seconds that all threads together took."""
-    together(work, threads)
-    seconds = []
-    for _ in range(ROUNDS):
+class Gauge:
+    """Measures the roof on so many threads, as often as one likes."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._sums = np.ones((threads, ROWS * VECTORS * LANES), np.float32)
+        self._memory = np.ones(MEMORY, np.float32)
+        self._samples: list[tuple[float, float]] = []
+        self._measure()  # the first time compiles
+
+    def take(self) -> None:
+        """Measure once more; it takes some hundredths of a second."""
+        self._samples.append(self._measure())
+
+    @property
+    def roof(self) -> Roof:
+        """The medians of what was taken, at least once."""
+        flops, bandwidth = np.median(self._samples, axis=0)
+        return Roof(float(flops), float(bandwidth))
+
+    def _measure(self) -> tuple[float, float]:
         start = time.perf_counter()
-        together(work, threads)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+        together(self._compute, self.threads)
+        middle = time.perf_counter()
+        together(self._read, self.threads)
+        end = time.perf_counter()
+        return 2 * COUNT * self._sums.size / (middle - start), self._memory.nbytes / (end - middle)
 
+    def _compute(self, worker: int) -> None:
+        _compute.serial(COUNT, self._sums[worker])
 
-@functools.cache
-def roof(threads: int) -> Roof:
-    """Measure what this machine can do on so many threads; it takes a second or so."""
-    sums = np.ones((threads, ROWS * VECTORS * LANES), np.float32)
-    count = 1 << 20
-    seconds = _best(lambda worker: _compute.serial(count, sums[worker]), threads)
-    flops = 2 * count * sums.size / seconds
-    memory = np.ones(MEMORY, np.float32)
-
-    def read(worker: int) -> None:
-        first, last = worker * MEMORY // threads, (worker + 1) * MEMORY // threads
-        _read.serial(memory, first, last, sums[worker])
-
-    return Roof(flops, memory.nbytes / _best(read, threads))
+    def _read(self, worker: int) -> None:
+        first, last = (part * MEMORY // self.threads for part in (worker, worker + 1))
+        _read.serial(self._memory, first, last, self._sums[worker])

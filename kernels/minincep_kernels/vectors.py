@@ -106,8 +106,8 @@ class Emitter:
     def load(self, pointer: ir.Value) -> ir.Value:
         return _load(self.builder, pointer)
 
-    def prefetch(self, pointer: ir.Value) -> None:
-        """Ask for a cache line that will be read soon; any address will do."""
+    def prefetch(self, pointer: ir.Value, *, level: int) -> None:
+        """Ask for a cache line in a cache level, 1 to 3, to read it later; any address will do."""
         byte = ir.PointerType(ir.IntType(8))
         number = ir.IntType(32)
         function = cgutils.get_or_insert_function(
@@ -115,8 +115,8 @@ class Emitter:
             ir.FunctionType(ir.VoidType(), [byte, number, number, number]),
             "llvm.prefetch.p0",
         )
-        read, all_levels, data = (ir.Constant(number, n) for n in (0, 3, 1))
-        self.builder.call(function, [self.builder.bitcast(pointer, byte), read, all_levels, data])
+        read, locality, data = (ir.Constant(number, n) for n in (0, 4 - level, 1))
+        self.builder.call(function, [self.builder.bitcast(pointer, byte), read, locality, data])
 
     def store(self, value: ir.Value, pointer: ir.Value) -> None:
         _store(self.builder, value, pointer)

@@ -135,12 +135,12 @@ def run(graph: Graph, x: Array) -> dict[str, Array]:
         return found[value]
 
     for node in graph.nodes:
-        y = _evaluate(node, [found[value] for value in node.inputs])
+        y = _evaluate(node, [place(value) for value in node.inputs])
         if node.output.inside is None:
             found[node.output] = y
         else:
             place(node.output)[...] = y
-    return {name: found[value] for name, value in graph.outputs.items()}
+    return {name: place(value) for name, value in graph.outputs.items()}
 
 
 def _evaluate(node: Node, inputs: list[Array]) -> Array:

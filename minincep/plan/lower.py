@@ -41,7 +41,7 @@ def lower(graph: Graph, batch: int, allocate: Callable[[int], Array]) -> Program
         Gives memory for so many floats of packed filters.
     """
     nodes = in_order(graph)
-    waits = _waits(graph, nodes)
+    waits = _waits(nodes)
     places, memory = _places(graph, nodes, waits, batch)
     steps = np.zeros(len(nodes), STEP)
     methods: list[Method | None] = []
@@ -63,13 +63,12 @@ def lower(graph: Graph, batch: int, allocate: Callable[[int], Array]) -> Program
 
 def in_order(graph: Graph) -> list[Node]:
     """The nodes by their distance from the input, so that branches run side by side."""
-    distance: dict[Value, int] = {graph.input: 0}
-    of_node: dict[Node, int] = {}
+    writers = _writers(graph.nodes)
+    distance: dict[Node, int] = {}
     for node in graph.nodes:
-        of_node[node] = 1 + max(_distance(distance, value) for value in node.inputs)
-        for value in _around(node.output):
-            distance[value] = max(distance.get(value, 0), of_node[node])
-    return sorted(graph.nodes, key=lambda node: of_node[node])
+        before = [w for value in node.inputs for w in writers[value]]
+        distance[node] = 1 + max((distance[graph.nodes[w]] for w in before), default=0)
+    return sorted(graph.nodes, key=lambda node: distance[node])
 
 
 def _around(value: Value) -> list[Value]:
@@ -80,26 +79,32 @@ def _around(value: Value) -> list[Value]:
     return chain
 
 
-def _distance(distance: dict[Value, int], value: Value) -> int:
-    return max(distance[outer] for outer in _around(value) if outer in distance)
+def _channels(value: Value) -> tuple[Value, int, int]:
+    """The outermost value that it lies in, its first channel there, and the one after its last."""
+    around = _around(value)
+    first = sum(inner.inside[1] for inner in around if inner.inside is not None)
+    return around[-1], first, first + value.shape[-1]
 
 
 def _writers(nodes: list[Node]) -> dict[Value, list[int]]:
-    """Which steps write a value, wholly or some of its channels."""
-    writers: dict[Value, list[int]] = {}
+    """Which steps write a value or some of its channels, for all that there are."""
+    written: dict[Value, list[tuple[int, int, int]]] = {}
     for index, node in enumerate(nodes):
-        for value in _around(node.output):
-            writers.setdefault(value, []).append(index)
+        outer, first, last = _channels(node.output)
+        written.setdefault(outer, []).append((first, last, index))
+    writers = {}
+    for value in {v for node in nodes for x in (*node.inputs, node.output) for v in _around(x)}:
+        outer, first, last = _channels(value)
+        writers[value] = [
+            index for low, high, index in written.get(outer, []) if low < last and first < high
+        ]
     return writers
 
 
-def _waits(graph: Graph, nodes: list[Node]) -> list[int]:
+def _waits(nodes: list[Node]) -> list[int]:
     """How many steps must be complete before each begins: all up to the last that it reads from."""
     writers = _writers(nodes)
-    return [
-        max((w + 1 for value in node.inputs for w in writers.get(value, ())), default=0)
-        for node in nodes
-    ]
+    return [max((w + 1 for x in node.inputs for w in writers[x]), default=0) for node in nodes]
 
 
 def _places(
@@ -109,7 +114,7 @@ def _places(
     writers = _writers(nodes)
     values = [graph.input, *(node.output for node in nodes)]
     outermost = list(dict.fromkeys(_around(value)[-1] for value in values))
-    last = {value: max(writers.get(value, [0])) for value in outermost}
+    last = {value: max(writers.get(value, ()), default=0) for value in outermost}
     for index, node in enumerate(nodes):
         for value in node.inputs:
             outer = _around(value)[-1]
@@ -128,11 +133,10 @@ def _places(
     offsets, memory = place(lives)
     start = dict(zip(outermost, offsets, strict=True))
     places = {}
-    for value in {*values, *graph.outputs.values(), *(v for w in values for v in _around(w))}:
-        around = _around(value)
-        first = sum(inner.inside[1] for inner in around if inner.inside is not None)
+    read = [value for node in nodes for value in node.inputs]
+    for value in {*values, *read, *graph.outputs.values()}:
+        outer, first, _ = _channels(value)
         height, width, channels = _map(value)
-        outer = around[-1]
         places[value] = Place(start[outer] + first, pitches[outer], height, width, channels)
     return places, memory
 

@@ -96,18 +96,17 @@ class Plan:
                     found[name][first : first + len(part)] = maps.reshape(len(part), *shape)
         return found
 
-    def time_steps(self, x: Array, repeats: int = 10) -> npt.NDArray[np.float64]:
-        """Seconds that each step takes by itself, for at most one batch: -> (repeats, steps)."""
+    def time_steps(self, x: Array) -> npt.NDArray[np.float64]:
+        """Seconds that each step takes by itself, for at most one batch: -> (steps,)."""
         self._check(x)
         part = x[: self.batch_size]
-        seconds = np.zeros((repeats, len(self.program.steps)))
+        seconds = np.zeros(len(self.program.steps))
         with self._lock:
             self._put(part)
-            for row in seconds:
-                for step in range(len(row)):
-                    start = time.perf_counter()
-                    self._run(step, step + 1, len(part))
-                    row[step] = time.perf_counter() - start
+            for step in range(len(seconds)):
+                start = time.perf_counter()
+                self._run(step, step + 1, len(part))
+                seconds[step] = time.perf_counter() - start
         return seconds
 
     def _check(self, x: Array) -> None:

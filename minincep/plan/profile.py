@@ -8,7 +8,7 @@ import numpy as np
 from minincep.plan.plan import Plan
 from minincep_kernels import Array, machine
 from minincep_kernels.program.step import Kind
-from minincep_kernels.roofline import Roof, roof
+from minincep_kernels.roofline import Gauge, Roof
 from minincep_kernels.winograd import TILES
 
 
@@ -80,7 +80,7 @@ def profile(plan: Plan, x: Array, *, repeats: int = 10) -> Profile:
     """Time each step of a plan by itself, `repeats` times, on prepared pictures (N, H, W, 3).
 
     The filters of a step come from memory, as they do when the whole network runs, if the network
-    is larger than the caches.
+    is larger than the caches.  What the machine can do is measured between the repeats.
 
     Raises
     ------
@@ -88,9 +88,13 @@ def profile(plan: Plan, x: Array, *, repeats: int = 10) -> Profile:
         As when the plan is called.
     """
     threads = machine.get_num_threads()
-    limits = roof(threads)
+    gauge = Gauge(threads)
     plan(x)
-    seconds = np.median(plan.time_steps(x, repeats), axis=0)
+    times = []
+    for _ in range(repeats):
+        times.append(plan.time_steps(x))
+        gauge.take()
+    seconds, limits = np.median(times, axis=0), gauge.roof
     batch = min(len(x), plan.batch_size)
     rows = zip(plan.program.steps, plan.program.paths, seconds, strict=True)
     steps = [_describe(step, path, float(time), batch, limits) for step, path, time in rows]

@@ -38,7 +38,7 @@ def multiply(
     tile(
         *(all_routines(), rows, a, a_offset, a_stride, taps, steps, depth),
         *(b, b_offset, bias_offset, out, out_offset, out_stride),
-        *(residual_offset, residual_stride, columns, np.float32(floor)),
+        *(residual_offset, residual_stride, columns, np.float32(floor), b_offset, LANES),
     )
 
 

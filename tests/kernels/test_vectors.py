@@ -167,7 +167,7 @@ from minincep_kernels.vectors import all_routines
 @kernel
 def multiply(rows, a, b, columns, depth, out):
     tile(all_routines(), rows, a, 0, depth, (1, 1), (0, 0), depth, b, columns, 0, out, 0, columns,
-         -1, 0, columns, np.float32(-np.inf))
+         -1, 0, columns, np.float32(-np.inf), 0, 0)
 
 random = np.random.default_rng(0)
 depth = 5

@@ -175,7 +175,7 @@ def test_constants_are_let_go(name: str) -> None:
 
 def test_branches_run_side_by_side() -> None:
     def function(x: Tensor) -> Tensor:
-        short, long = conv(x, 4), conv(conv(conv(x, 5), 6), 7)
+        short, long = conv(x, 4), conv(conv(conv(x, 5, 3), 6), 7)
         return ops.concat(short, long)
 
     program = check(of_function(function))

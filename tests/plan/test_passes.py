@@ -14,6 +14,7 @@ from minincep.plan.passes import (
     dense_as_convolution,
     fold_batch_norm,
     fuse_epilogue,
+    join_projections,
     project_before_pooling,
 )
 from minincep.plan.trace import trace
@@ -385,3 +386,58 @@ def test_concatenated_rows() -> None:
 
     graph = rewritten(function, apply_all)
     assert kinds(graph) == {"global_avg_pool2d": 1, "conv2d": 1, "relu": 1, "softmax": 1}
+
+
+# Projections of the same map.
+
+
+def joined(graph: Graph) -> Graph:
+    for apply in (fuse_epilogue.apply, concat_in_place.apply, join_projections.apply):
+        graph = apply(graph)
+    return graph
+
+
+def test_projections_of_one_map_are_joined() -> None:
+    def function(x: Tensor) -> Tensor:
+        a, b, c = (ops.relu(conv(x, n, seed=n)) for n in (4, 5, 6))
+        return ops.concat(a, ops.relu(conv(b, 7, 3)), ops.relu(conv(c, 3, 3)))
+
+    graph = rewritten(function, joined)
+    assert [node.output.shape[2] for node in graph.nodes] == [15, 7, 3]
+    whole = graph.outputs[""]
+    assert whole.inside is not None
+    wide, first = whole.inside
+    assert (wide.shape, first) == ((75, 76, 25), 11)  # b, c, then the concatenation
+    assert graph.nodes[0].output.inside == (wide, 0)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: ops.concat(ops.relu(conv(x, 4)), conv(x, 4, seed=9)),  # one has a ReLU
+        lambda x: ops.concat(conv(x, 4, 3), conv(x, 4)),  # not both 1 x 1
+        lambda x: ops.concat(ops.relu(x), conv(x, 4), conv(x, 5)),  # neither comes first
+        lambda x: ops.concat(conv(x, 4), conv(ops.relu(x), 5)),  # of two maps
+        lambda x: ops.concat(conv(x, 4, stride=(2, 2)), conv(x, 4, stride=(2, 2), seed=9)),
+    ],
+)
+def test_projections_that_are_left(function: Function) -> None:
+    graph = rewritten(function, joined)
+    assert kinds(graph)["conv2d"] == sum(
+        node.op == "conv2d" for node in trace(written(function), (75, 76)).nodes
+    )
+
+
+def test_a_joined_projection_may_be_wanted() -> None:
+    def function(x: Tensor) -> Tensor:
+        return ops.concat(conv(x, 4), conv(conv(x, 5, seed=9), 3, 3))
+
+    graph = doubled(trace(written(function), (75, 76)))
+    second = graph.nodes[1]
+    graph.outputs["second"] = second.output
+    x = normal(2, 75, 76, 3).astype(np.float64)
+    before = run(graph, x)
+    assert before["second"].shape[-1] == 5
+    check(joined(graph))
+    assert kinds(graph) == {"conv2d": 2}
+    assert_same(run(graph, x), before)

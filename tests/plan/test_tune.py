@@ -6,12 +6,13 @@ import pytest
 import minincep as mi
 from minincep.plan import bounds, tune
 from minincep.plan.plan import Plan
+from minincep_kernels import Array
 from minincep_kernels.program.step import Kind
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    network = mi.create_model("inception_v4", width=0.1, blocks=(1, 1, 1), num_classes=7)
+    network = mi.create_model("inception_v4", width=0.1, blocks=(3, 1, 1), num_classes=7)
     return mi.compile(network, image_size=(139, 107), batch_size=2)
 
 
@@ -37,11 +38,36 @@ def test_the_fastest_wins_for_all_steps_that_are_alike(
 ) -> None:
     """Here a chunk of few rows is always the faster one."""
     monkeypatch.setattr(
-        Plan, "time_steps", lambda self, x, repeats: self.program.steps["rows"][None].astype(float)
+        Plan, "time_steps", lambda self, x: self.program.steps["rows"].astype(float)
     )
+    monkeypatch.setattr(tune, "_take_turns", lambda plans, x, repeats: [[2.0], [1.0]])
     tuned = tune.tune(plan, repeats=1).program.steps
     fewest = np.min([tune._chunks(plan.program.steps, 2, *f)["rows"] for f in tune.FACTORS], axis=0)
     np.testing.assert_array_equal(tuned["rows"], fewest)
+
+
+@pytest.mark.parametrize(("gain", "slower"), [(0.98, False), (0.5, True)])
+def test_luck_is_not_enough(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, gain: float, slower: bool
+) -> None:
+    """A candidate that is hardly faster, and one that is in parts, but not as a whole."""
+
+    def seconds(trial: Plan, _: Array) -> Array:
+        first = trial.program.steps["rows"] == plan.program.steps["rows"]
+        return np.where(first, 1.0, gain)
+
+    monkeypatch.setattr(Plan, "time_steps", seconds)
+    whole = [[1.0], [1.1]] if slower else [[1.1], [1.0]]
+    monkeypatch.setattr(tune, "_take_turns", lambda plans, x, repeats: whole)
+    tuned = tune.tune(plan, repeats=1)
+    np.testing.assert_array_equal(tuned.program.steps, plan.program.steps)
+
+
+def test_whole_runs_take_turns(plan: Plan) -> None:
+    x = np.zeros((1, 139, 107, 3), np.float32)
+    times = tune._take_turns((plan, plan), x, 3)
+    assert [len(seconds) for seconds in times] == [3, 3]
+    assert min(map(min, times)) > 0
 
 
 def test_only_chunks_are_tuned(plan: Plan) -> None:

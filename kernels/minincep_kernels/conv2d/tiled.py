@@ -36,7 +36,7 @@ def convolve(method: Method, x: Array, filters: Array, shape: Conv2dShape) -> Ar
     weights[ZEROS:bias] = packed
     steps = np.zeros(1, STEP)
     chunks = method.fields(shape, machine.get_num_threads())
-    for name, number in {**_fields(shape), **chunks, "bias": bias}.items():
+    for name, number in {**fields(shape), **chunks, "bias": bias}.items():
         steps[name] = number
     activations = np.zeros(x.size + COLUMNS_SLACK, np.float32)  # vectors reach over the end
     activations[: x.size] = x.reshape(-1)
@@ -46,7 +46,7 @@ def convolve(method: Method, x: Array, filters: Array, shape: Conv2dShape) -> Ar
     return out
 
 
-def _fields(shape: Conv2dShape) -> dict[str, int]:
+def fields(shape: Conv2dShape) -> dict[str, int]:
     """What the step says of its shape; images and results lie in their arrays from the start on."""
     return {
         "in_pitch": shape.channels,

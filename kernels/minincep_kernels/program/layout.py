@@ -94,7 +94,10 @@ class Method:
         rows = min(max(rows // least * least, least), total)
         wanted = 1 if threads == 1 else threads if self.kind == Kind.WINOGRAD else 2 * threads
         while -(-total // rows) * -(-widest // columns) < wanted:
-            if rows >= 8 * least and self.kind != Kind.IMPLICIT:
+            if (
+                rows >= (2 if self.kind == Kind.WINOGRAD else 8) * least
+                and self.kind != Kind.IMPLICIT
+            ):
                 rows = -(-rows // 2)
             elif columns > COLUMNS:
                 columns = -(-columns // 2 // COLUMNS) * COLUMNS

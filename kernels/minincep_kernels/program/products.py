@@ -8,8 +8,9 @@
   where they reach over the edge.  The whole matrix of columns, KH KW times the picture, is never
   there: hence the name, implicit im2col.
 
-A chunk is some rows and some columns (output channels) of the result.  Its columns are few enough
-for their filters to stay in the level-2 cache while tile after tile of pixels goes by.
+A chunk is some rows and some columns (output channels) of the result.  It goes from panel to panel
+of the filters, and for each over all its rows: the rows are few enough to stay in the level-2
+cache, and the filters, which come from memory, are fetched once.
 """
 
 from typing import Any, NamedTuple
@@ -43,6 +44,17 @@ class Patches(NamedTuple):
     depth: int
 
 
+class Rows(NamedTuple):
+    """Evenly spaced rows of memory: the first is so many floats from an address.
+
+    An offset below 0 stands for nothing.
+    """
+
+    array: int
+    offset: int
+    stride: int
+
+
 @inlined
 def floor_of(step: Any) -> np.float32:
     """What the result of a step is at least: 0 with a ReLU."""
@@ -50,37 +62,75 @@ def floor_of(step: Any) -> np.float32:
 
 
 @inlined
-def _multiply(
-    step: Any, memory: Memory, patches: Patches, count: int, columns: Pair, first: int
+def panel(
+    memory: Memory,
+    patches: Patches,
+    count: int,
+    filters: int,
+    bias: int,
+    out: Rows,
+    residual: Rows,
+    columns: int,
+    floor: np.float32,
+    part: Pair,
 ) -> None:
-    """Patches by filters: -> as many output pixels, from the first on, counted over the batch."""
+    """Patches by one panel of filters: -> some columns of as many rows.
+
+    Meanwhile the next panel, which lies behind this one, is asked for: each tile of pixels fetches
+    its share, so that memory and arithmetic are busy all the time.  `part` says which of how many
+    calls with this panel it is.
+    """
     taps = patches.taps[0] * patches.taps[1] * patches.depth
     tiles = -(-count // ROWS)
+    later_step = -(-COLUMNS // (tiles * part[1]))
     for index in range(tiles):
         row = index * count // tiles
-        pixel = first + row
-        for column in range(columns[0], columns[1], COLUMNS):
-            residual = step.residual_offset + pixel * step.residual_pitch + column
-            tile(
-                memory.routines,
-                height_of(index, tiles, count),
-                patches.array,
-                patches.offset + row * patches.stride,
-                patches.stride,
-                patches.taps,
-                patches.steps,
-                patches.depth,
-                memory.weights,
-                step.filters + column * taps,
-                step.bias + column,
-                memory.out,
-                step.out_offset + pixel * step.out_pitch + column,
-                step.out_pitch,
-                residual if step.residual_offset >= 0 else -1,
-                step.residual_pitch,
-                min(COLUMNS, step.out_channels - column),
-                floor_of(step),
-            )
+        tile(
+            memory.routines,
+            height_of(index, tiles, count),
+            patches.array,
+            patches.offset + row * patches.stride,
+            patches.stride,
+            patches.taps,
+            patches.steps,
+            patches.depth,
+            memory.weights,
+            filters,
+            bias,
+            out.array,
+            out.offset + row * out.stride,
+            out.stride,
+            residual.offset + row * residual.stride if residual.offset >= 0 else -1,
+            residual.stride,
+            columns,
+            floor,
+            filters + (COLUMNS + (part[0] * tiles + index) * later_step) * taps,
+            later_step,
+        )
+
+
+@inlined
+def _multiply(
+    step: Any, memory: Memory, patches: Patches, count: int, column: int, first: int, part: Pair
+) -> None:
+    """Patches by one panel: -> as many output pixels, from the first on, counted over the batch."""
+    taps = patches.taps[0] * patches.taps[1] * patches.depth
+    out = step.out_offset + first * step.out_pitch + column
+    residual = step.residual_offset
+    if residual >= 0:
+        residual += first * step.residual_pitch + column
+    panel(
+        memory,
+        patches,
+        count,
+        step.filters + column * taps,
+        step.bias + column,
+        Rows(memory.out, out, step.out_pitch),
+        Rows(memory.out, residual, step.residual_pitch),
+        min(COLUMNS, step.out_channels - column),
+        floor_of(step),
+        part,
+    )
 
 
 @inlined
@@ -88,7 +138,8 @@ def pointwise(step: Any, rows: Pair, columns: Pair, memory: Memory) -> None:
     """Pixels rows[0] to rows[1] of the batch, by columns[0] to columns[1]."""
     start = step.in_offset + rows[0] * step.in_pitch
     patches = Patches(memory.x, start, step.in_pitch, (1, 1), (0, 0), step.channels)
-    _multiply(step, memory, patches, rows[1] - rows[0], columns, rows[0])
+    for column in range(columns[0], columns[1], COLUMNS):
+        _multiply(step, memory, patches, rows[1] - rows[0], column, rows[0], (0, 1))
 
 
 @inlined
@@ -99,12 +150,14 @@ def direct(step: Any, rows: Pair, columns: Pair, memory: Memory) -> None:
         taps, depth = (step.kernel_height, 1), step.kernel_width * step.channels
     steps = (step.width * step.in_pitch, step.in_pitch)
     stride = step.stride_width * step.in_pitch
-    for line in range(rows[0], rows[1]):
-        image, i = divmod(line, step.out_height)
-        pixel = (image * step.height + i * step.stride_height) * step.width
-        start = step.in_offset + pixel * step.in_pitch
-        patches = Patches(memory.x, start, stride, taps, steps, depth)
-        _multiply(step, memory, patches, step.out_width, columns, line * step.out_width)
+    for column in range(columns[0], columns[1], COLUMNS):
+        for line in range(rows[0], rows[1]):
+            image, i = divmod(line, step.out_height)
+            pixel = (image * step.height + i * step.stride_height) * step.width
+            start = step.in_offset + pixel * step.in_pitch
+            patches = Patches(memory.x, start, stride, taps, steps, depth)
+            part = (line - rows[0], rows[1] - rows[0])
+            _multiply(step, memory, patches, step.out_width, column, line * step.out_width, part)
 
 
 @inlined
@@ -114,7 +167,8 @@ def implicit(step: Any, rows: Pair, columns: Pair, memory: Memory) -> None:
     for pixel in range(rows[0], rows[1]):
         _copy_patch(step, pixel, memory, (pixel - rows[0]) * taps)
     patches = Patches(memory.scratch, 0, taps, (1, 1), (0, 0), taps)
-    _multiply(step, memory, patches, rows[1] - rows[0], columns, rows[0])
+    for column in range(columns[0], columns[1], COLUMNS):
+        _multiply(step, memory, patches, rows[1] - rows[0], column, rows[0], (0, 1))
 
 
 @inlined

@@ -27,6 +27,7 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from minincep_kernels.jit import inlined
+from minincep_kernels.microkernel import COLUMNS
 from minincep_kernels.program import products, tiles, windows
 from minincep_kernels.program.memory import Memory
 from minincep_kernels.program.step import CLAIMED, COUNTERS, FINISHED, STEP, Kind
@@ -106,11 +107,14 @@ def chunks_of(step: Any, batch: int) -> tuple[int, int]:
 
 @inlined
 def _run_chunk(step: Any, chunk: int, batch: int, memory: Memory) -> None:
-    down, _ = chunks_of(step, batch)
+    down, wide = chunks_of(step, batch)
     across, along = divmod(chunk, down)  # one after the other with the same filters
-    total = rows_of(step, batch)
+    total, panels = rows_of(step, batch), -(-step.out_channels // COLUMNS)
     rows = (along * total // down, (along + 1) * total // down)
-    columns = (across * step.columns, min((across + 1) * step.columns, step.out_channels))
+    columns = (
+        across * panels // wide * COLUMNS,
+        min((across + 1) * panels // wide * COLUMNS, step.out_channels),
+    )
     if step.kind == _POINTWISE:
         products.pointwise(step, rows, columns, memory)
     elif step.kind == _DIRECT:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from minincep_kernels.jit import inlined
-from minincep_kernels.microkernel import COLUMNS, ROWS, height_of, tile
+from minincep_kernels.microkernel import COLUMNS
 from minincep_kernels.program.memory import Memory
-from minincep_kernels.program.products import Pair, floor_of
+from minincep_kernels.program.products import Pair, Patches, Rows, floor_of, panel
 from minincep_kernels.program.step import PLACES
 from minincep_kernels.vectors import LANES, address_of, put_place
 from minincep_kernels.winograd import TILES, transform_input, transform_output
@@ -125,27 +125,17 @@ def _multiply(
 ) -> None:
     """V U of one product for all tiles of the chunk; v and m are their places in scratch memory."""
     depth, width = _up(step.channels), _up(columns[1] - columns[0])
-    tiles = -(-rows // ROWS)
-    for index in range(tiles):
-        row = index * rows // tiles
-        for column in range(columns[0], columns[1], COLUMNS):
-            tile(
-                memory.routines,
-                height_of(index, tiles, rows),
-                memory.scratch,
-                v + row * depth,
-                depth,
-                (1, 1),
-                (0, 0),
-                step.channels,
-                memory.weights,
-                filters + column * step.channels,
-                0,  # the sums start from zeros
-                memory.scratch,
-                m + row * width + column - columns[0],
-                width,
-                -1,
-                0,
-                min(COLUMNS, _up(step.out_channels - column)),
-                np.float32(-np.inf),
-            )
+    patches = Patches(memory.scratch, v, depth, (1, 1), (0, 0), step.channels)
+    for column in range(columns[0], columns[1], COLUMNS):
+        panel(
+            memory,
+            patches,
+            rows,
+            filters + column * step.channels,
+            0,  # the sums start from zeros
+            Rows(memory.scratch, m + column - columns[0], width),
+            Rows(memory.scratch, -1, 0),
+            min(COLUMNS, _up(step.out_channels - column)),
+            np.float32(-np.inf),
+            (0, 1),
+        )

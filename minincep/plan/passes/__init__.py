@@ -12,6 +12,7 @@ from minincep.plan.passes import (
     dense_as_convolution,
     fold_batch_norm,
     fuse_epilogue,
+    join_projections,
     project_before_pooling,
 )
 
@@ -21,6 +22,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fuse_epilogue.apply,
     project_before_pooling.apply,
     concat_in_place.apply,
+    join_projections.apply,
 )
 
 

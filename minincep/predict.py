@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -22,7 +21,7 @@ from PIL import Image
 
 from minincep.io.errors import ImageError
 from minincep.io.images import Pixels, open_image, prepare
-from minincep.io.known import NAMED
+from minincep.io.known import weights_path
 from minincep.models.preprocessing import Preprocessing, shape_hint
 from minincep.plan import store
 from minincep.plan.plan import Plan
@@ -360,7 +359,7 @@ def _opened(
     name: PathLike, image_size: tuple[int, int] | None, endpoints: Collection[str], eager: bool
 ) -> "Network | StoredPlan":
     """The plan at a path; or of a weights file, the plan beside it if it can be used, or itself."""
-    path = NAMED.get(str(name), Path(name))
+    path = weights_path(name)
     if path.suffix == store.SUFFIX:
         if eager:
             raise ConfigError(f"{path} is a plan, whose kernels are chosen: give the weights file")

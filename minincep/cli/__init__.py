@@ -13,8 +13,10 @@ COMMANDS = {
     "embed": "Vectors that are close for pictures that are alike.",
     "features": "What comes out inside the network.",
     "info": "This installation, or a weights file.",
-    "convert": "Turn other people's weights into a weights file.",
+    "download": "Fetch published weights.",
+    "convert": "Other people's weights into a weights file, or ours into theirs.",
     "verify": "Compare a network with an independent implementation.",
+    "compare": "Layer by layer: what differs between weights, and why.",
     "compile": "Make a plan of a weights file, for quick starts.",
     "profile": "Where the time goes, step by step.",
     "cache": "The compiled kernels on this machine.",
@@ -56,7 +58,7 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("minincep: interrupted; --resume goes on with a file of results", err=True)
+        click.echo("minincep: interrupted", err=True)
         sys.exit(130)
     except Exception as error:
         from minincep_kernels.errors import UserError

@@ -60,11 +60,11 @@ def command(
     weights file, and notice when it no longer fits.  An older plan is replaced.
     """
     from minincep.io.hdf5 import load
-    from minincep.io.known import NAMED
+    from minincep.io.known import weights_path
     from minincep.plan import store
     from minincep.predict import compile_for, describe
 
-    path = NAMED.get(str(weights), weights)
+    path = weights_path(weights)
     network = load(path)
     names = [name.strip() for name in endpoints.split(",") if name.strip()]
     target = output or path.with_name(path.name + store.SUFFIX)

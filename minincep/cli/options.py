@@ -33,8 +33,8 @@ weights = click.option(
     "--weights",
     type=click.Path(path_type=Path),
     metavar="PATH|NAME",
-    help="Weights file, or a plan of one ('minincep compile'), or 'eggs', the default: a small "
-    "network that knows broken eggs.",
+    help="Weights file, or a plan of one ('minincep compile'), or a name of 'minincep download', "
+    "or 'eggs', the default: a small network that knows broken eggs.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON, for machines.")
 resume = click.option(

@@ -66,10 +66,10 @@ def command(
 
 
 def _plan(path: Path, size: tuple[int, int] | None, batch_size: int) -> "Plan":
-    from minincep.io.known import NAMED
+    from minincep.io.known import weights_path
     from minincep.plan import store
 
-    path = NAMED.get(str(path), path)
+    path = weights_path(path)
     if path.suffix == store.SUFFIX:
         plan = store.load(path)
         if size not in (None, plan.image_size) or batch_size > plan.batch_size:

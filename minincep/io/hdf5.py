@@ -24,10 +24,12 @@ from typing import Any, TypeVar
 import h5py
 import numpy as np
 
+from minincep.io.catalogue import CATALOGUE
 from minincep.io.errors import WeightError
 from minincep.io.files import NewFile
+from minincep.io.hdf5_heaps import check_heaps
 from minincep.io.known import DEFAULT as DEFAULT
-from minincep.io.known import NAMED
+from minincep.io.known import weights_path
 from minincep.models.network import Network
 from minincep.models.preprocessing import Preprocessing
 from minincep.models.registry import ARCHITECTURES, build_model
@@ -95,7 +97,7 @@ def load(
     ----------
     path
         Or the name of weights that come with minincep: "eggs", the default, is a small network
-        that tells intact from broken eggs.
+        that tells intact from broken eggs.  Or of weights that 'minincep download' has fetched.
     num_classes
         Give the network new classifiers for so many classes, drawn from `seed`, and take all
         other weights from the file.  The labels are dropped.
@@ -108,10 +110,15 @@ def load(
     ConfigError
         If `num_classes` is out of range.
     """
-    path = NAMED.get(str(path), Path(path))
-    if str(path) in ARCHITECTURES and not path.exists():
+    name, path = str(path), weights_path(path)
+    if name in CATALOGUE and not path.exists():
+        size = CATALOGUE[name].megabytes
         raise WeightError(
-            f"no weights of {path} come with minincep: 'minincep convert' makes a file from "
+            f"no weights {name} here yet: 'minincep download {name}' fetches them, {size} MB"
+        )
+    if name in ARCHITECTURES and not path.exists():
+        raise WeightError(
+            f"no weights of {name} come with minincep: 'minincep convert' makes a file from "
             "other people's"
         )
     with open_file(path) as file:
@@ -168,7 +175,8 @@ def _described(path: Path, file: h5py.File, labels: h5py.Dataset | None) -> Netw
     except WeightError:
         raise
     except (TypeError, ValueError, MemoryError, RecursionError) as error:
-        raise WeightError(f"{path}: its description of the network is damaged ({error})") from None
+        reason = printable(f"{error!s:.500}")
+        raise WeightError(f"{path}: its description of the network is damaged ({reason})") from None
     network.source = printable(attribute(path, file, "source", str, default=""))
     if labels is not None:
         network.labels = _labels(path, labels, network.channels)
@@ -192,7 +200,9 @@ def _reading(path: Path) -> Iterator[None]:
     """Name the file in what h5py raises for damaged ones."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError) as error:
+    except WeightError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise WeightError(f"{path}: not an HDF5 file that can be read ({error})") from None
 
 
@@ -209,6 +219,8 @@ def open_file(path: Path) -> Iterator[h5py.File]:
         reason = "is a folder" if path.is_dir() else "there is no such file"
         raise WeightError(f"{path}: {reason}")
     with _reading(path):
+        with path.open("rb") as content:
+            check_heaps(path, content)
         file = h5py.File(path, "r")
     with file:
         yield file
@@ -224,8 +236,18 @@ def attribute(
     WeightError
         If it is missing and there is no default, or is something else.
     """
+    wanted = h5py.h5t.STRING if kind is str else h5py.h5t.INTEGER
+    value: Any = default
     with _reading(path):
-        value = group.attrs.get(name, default)
+        if name in group.attrs:
+            stored = group.attrs.get_id(name)
+            # Before it is read: values of some other types, damaged, make the library crash.
+            if stored.shape != () or stored.get_type().get_class() != wanted:
+                raise WeightError(
+                    f"{path}: attribute {name} must be one {kind.__name__}, is {stored.dtype} of "
+                    f"shape {stored.shape}"
+                )
+            value = group.attrs[name]
     if isinstance(value, np.integer):
         value = int(value)
     if not isinstance(value, kind):
@@ -278,7 +300,8 @@ def check_size(path: Path, stored: Iterable[h5py.Dataset]) -> None:
     WeightError
         If the arrays are more than `COMPRESSION` times the size of the file.
     """
-    claimed = sum(dataset.nbytes for dataset in stored)
+    with _reading(path):
+        claimed = sum(dataset.nbytes for dataset in stored)
     if claimed > COMPRESSION * path.stat().st_size:
         raise WeightError(f"{path}: claims {claimed:,} bytes of weights, far more than it can hold")
 
@@ -340,7 +363,7 @@ def check_names(
 
 
 def _report(kind: str, names: Sequence[str], remark: Any) -> list[str]:
-    shown = [f"{kind}: {name}{remark(name)}" for name in names[:10]]
+    shown = [printable(f"{kind}: {name}{remark(name)}") for name in names[:10]]
     if len(names) > len(shown):
         shown.append(f"{kind}: {len(names) - len(shown)} more")
     return shown

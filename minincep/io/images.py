@@ -1,5 +1,6 @@
 """From a picture file to the network's input.  Decoding and resampling are Pillow's."""
 
+import math
 import os
 from pathlib import Path
 
@@ -86,22 +87,62 @@ def prepare(image: Image.Image | Pixels, how: Preprocessing) -> npt.NDArray[np.f
         image = Image.fromarray(image)
     else:
         image = upright(image)
-    width, height = image.size
+    box = _cut(*image.size, how)
+    if not how.antialias:
+        return scaled(_bilinear(np.asarray(image.crop(box)), how), how.scaling)
+    size, kind = (how.width, how.height), Image.Resampling[how.filter.upper()]
+    return scaled(np.asarray(image.resize(size, kind, box)), how.scaling)
+
+
+def _cut(width: int, height: int, how: Preprocessing) -> tuple[float, float, float, float]:
+    """The part of a picture that becomes the input: left, top, right, bottom."""
+    if how.order == "resize-crop":
+        # Pillow resizes a part as it does the whole, so the whole is never made: it may be long.
+        wide, high = math.floor(how.width / how.crop), math.floor(how.height / how.crop)
+        if how.keep_aspect and wide * height >= high * width:
+            high = wide * height // width
+        elif how.keep_aspect:
+            wide = high * width // height
+        x, y = round((wide - how.width) / 2), round((high - how.height) / 2)
+        left, right = (column * width / wide for column in (x, x + how.width))
+        top, bottom = (row * height / high for row in (y, y + how.height))
+        return left, top, right, bottom
+    cut_width, cut_height = float(width), float(height)
     if how.keep_aspect:
-        scale = min(width / how.width, height / how.height)
-        cut_width, cut_height = scale * how.width * how.crop, scale * how.height * how.crop
-    else:
-        cut_width, cut_height = width * how.crop, height * how.crop
-    left, top = (width - cut_width) / 2, (height - cut_height) / 2
-    resized = image.resize(
-        (how.width, how.height),
-        Image.Resampling[how.filter.upper()],
-        box=(left, top, left + cut_width, top + cut_height),
-    )
-    return scaled(np.asarray(resized), how.scaling)
+        cut_width = min(cut_width, height * how.width / how.height)
+        cut_height = min(cut_height, width * how.height / how.width)
+    left, top = (width - cut_width * how.crop) / 2, (height - cut_height * how.crop) / 2
+    if not how.antialias:
+        left, top = int(left), int(top)
+    return left, top, width - left, height - top
 
 
-def scaled(pixels: Pixels, scaling: str) -> npt.NDArray[np.float32]:
+def _bilinear(pixels: Pixels, how: Preprocessing) -> npt.NDArray[np.float64]:
+    """Resample without antialiasing: (H, W, 3) -> (OH, OW, 3), not rounded to grey levels."""
+    top, bottom, y = _neighbours(pixels.shape[0], how.height, how.half_pixel_centers)
+    left, right, x = _neighbours(pixels.shape[1], how.width, how.half_pixel_centers)
+    x, y = x[:, None], y[:, None, None]
+    upper = (1 - x) * pixels[top[:, None], left] + x * pixels[top[:, None], right]
+    lower = (1 - x) * pixels[bottom[:, None], left] + x * pixels[bottom[:, None], right]
+    mixed: npt.NDArray[np.float64] = (1 - y) * upper + y * lower
+    return mixed
+
+
+Places = npt.NDArray[np.intp]
+
+
+def _neighbours(
+    size: int, count: int, half_pixel_centers: bool
+) -> tuple[Places, Places, npt.NDArray[np.float64]]:
+    """Along one side: the pixels before and after each new one, and the share of the second."""
+    shift = 0.5 if half_pixel_centers else 0.0
+    place = (np.arange(count) + shift) * size / count - shift
+    before = np.floor(place).astype(np.intp)
+    last = size - 1
+    return before.clip(0, last), (before + 1).clip(0, last), place - before
+
+
+def scaled(pixels: Pixels | npt.NDArray[np.float64], scaling: str) -> npt.NDArray[np.float32]:
     """Grey levels 0 to 255 to what the network was trained with: (H, W, 3) -> (H, W, 3)."""
     x = pixels.astype(np.float64)
     match scaling:

@@ -211,7 +211,7 @@ def verify(network: Network, case: Case, run: Run | None = None, rule: Rule = EA
     x = reference.scaled(picture[None]).astype(_dtype(network))
     found = (run or _op_by_op(network))(x, names)
     return [
-        Row(s.endpoint, _error(found[s.endpoint], s), s.float32_error, rule) for s in case.samples
+        Row(s.endpoint, error(found[s.endpoint], s), s.float32_error, rule) for s in case.samples
     ]
 
 
@@ -229,7 +229,8 @@ def first_failure(rows: Sequence[Row]) -> Row | None:
     return next((row for row in rows if not row.passed), None)
 
 
-def _error(y: Array, sample: Sample) -> float:
+def error(y: Array, sample: Sample) -> float:
+    """Max |difference| over the samples / standard deviation; infinite for another shape."""
     if y.shape != sample.shape:
         return float("inf")
     difference = y.reshape(-1)[sample.index].astype(np.float64) - sample.values

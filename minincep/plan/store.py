@@ -324,9 +324,14 @@ def _damage(path: Path) -> Iterator[None]:
     except PlanError as error:
         if str(error).startswith(str(path)):
             raise
-        raise PlanError(f"{path}: damaged: {error}") from None
+        raise PlanError(f"{path}: damaged: {_shown(error)}") from None
     except DAMAGE as error:
-        raise PlanError(f"{path}: damaged ({error})") from None
+        raise PlanError(f"{path}: damaged ({_shown(error)})") from None
+
+
+def _shown(error: Exception) -> str:
+    """What an error says, which may have text from the file in it."""
+    return "".join(char if char.isprintable() else "?" for char in f"{error!s:.500}")
 
 
 def _place(numbers: list[Any]) -> Place:

@@ -349,7 +349,10 @@ def test_interrupted(network: Network, path: Path, monkeypatch: pytest.MonkeyPat
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_weights_by_name() -> None:
+def test_weights_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert mi.load("eggs").labels == mi.load().labels == ["intact egg", "broken egg"]
-    with pytest.raises(WeightError, match="no weights of inception_v4 come with minincep"):
+    monkeypatch.setenv("MININCEP_CACHE_DIR", str(tmp_path))
+    with pytest.raises(WeightError, match="'minincep download inception_v4' fetches them, 171 MB"):
         mi.load("inception_v4")
+    with pytest.raises(WeightError, match="no weights of inception_resnet_v2_paper come with"):
+        mi.load("inception_resnet_v2_paper")

@@ -12,10 +12,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY / "tests" / "data"
 
 
-def _load() -> ModuleType:
-    """Execute `minincep/io/reference.py` as a module of its own."""
-    path = REPOSITORY / "minincep" / "io" / "reference.py"
-    spec = importlib.util.spec_from_file_location("minincep_io_reference", path)
+def load(path: str) -> ModuleType:
+    """Execute a file of the package, one that needs NumPy at most, as a module of its own."""
+    name = f"minincep_{path.removesuffix('.py').replace('/', '_')}"
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "minincep" / path)
     if spec is None or spec.loader is None:
         raise ImportError(f"cannot load {path}")
     module = importlib.util.module_from_spec(spec)
@@ -23,7 +23,7 @@ def _load() -> ModuleType:
     return module
 
 
-_module = _load()
+_module = load("io/reference.py")
 draw = _module.draw
 picture = _module.picture
 scaled = _module.scaled

@@ -5,8 +5,9 @@ A reader is a module with one function,
     @contextmanager
     def arrays(path: Path) -> Iterator[dict[str, Stored]]
 
-that looks at names, types and shapes, and refuses what a file must not hold.  An array is read when
-somebody asks for it, while the file is open: so a file is never in memory twice.
+that looks at names, types and shapes, and refuses what a file must not hold, and claims of more
+than it can hold.  An array is read when somebody asks for it, while the file is open: so a file is
+never in memory twice.
 """
 
 from collections.abc import Callable, Iterable

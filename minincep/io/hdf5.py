@@ -7,7 +7,8 @@
 
 Loading is strict: names and shapes must be those of the network, all of them, and the numbers
 finite.  A file is only ever data: links that lead elsewhere are refused, nothing is unpickled,
-and no array is read before its shape is known to be right.
+and no array is read before its shape is known to be right.  One bound is not ours: for a damaged
+text the HDF5 library may take up to 4 GB before it gives up.
 """
 
 import contextlib

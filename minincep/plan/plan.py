@@ -18,12 +18,14 @@ import numpy.typing as npt
 
 from minincep.models.preprocessing import shape_hint
 from minincep.plan.program import Program
-from minincep_kernels import Array
+from minincep_kernels import Array, machine
 from minincep_kernels.errors import DTypeError, PlanError, ShapeError
 from minincep_kernels.program.runner import Runner, aligned
 
 if TYPE_CHECKING:
     from minincep.models.network import Network
+
+CACHED = 20 << 20  # bytes of maps for each thread: measured, with those of 8 to 60 MB
 
 
 class Plan:
@@ -55,8 +57,18 @@ class Plan:
 
     @property
     def batch_size(self) -> int:
-        """Pictures that run at once; more are run in parts."""
+        """Pictures that there is memory for; more are run in parts."""
         return self.program.batch
+
+    @property
+    def at_once(self) -> int:
+        """Pictures that run at once, on as many threads as are set now.
+
+        With more of them, filters are fetched less often, but maps do not stay in the caches from
+        one step to the next, which costs more.
+        """
+        size = self.program.memory // self.batch_size * self._memory.itemsize
+        return max(min(CACHED * machine.get_num_threads() // size, self.batch_size), 1)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -86,20 +98,22 @@ class Plan:
         self._check(x)
         shapes = {name: shape for name, (_, shape) in self.program.outputs.items()}
         found = {name: np.empty((len(x), *shape), x.dtype) for name, shape in shapes.items()}
-        for first in range(0, len(x), self.batch_size):
-            part = x[first : first + self.batch_size]
+        parts = -(-len(x) // self.at_once)  # of even size
+        for number in range(parts):
+            first, last = number * len(x) // parts, (number + 1) * len(x) // parts
+            part = x[first:last]
             with self._lock:
                 self._put(part)
                 self._run(0, len(self.program.steps), len(part))
                 for name, (place, shape) in self.program.outputs.items():
                     maps = place.view(self._memory, len(part))
-                    found[name][first : first + len(part)] = maps.reshape(len(part), *shape)
+                    found[name][first:last] = maps.reshape(len(part), *shape)
         return found
 
     def time_steps(self, x: Array) -> npt.NDArray[np.float64]:
-        """Seconds that each step takes by itself, for at most one batch: -> (steps,)."""
+        """Seconds that each step takes by itself, for those that run at once: -> (steps,)."""
         self._check(x)
-        part = x[: self.batch_size]
+        part = x[: self.at_once]
         seconds = np.zeros(len(self.program.steps))
         with self._lock:
             self._put(part)
@@ -147,8 +161,8 @@ def compile(  # noqa: A001  (called as mi.compile)
         Height and width in pixels, or one number for both; by default what the network's
         preprocessing makes.
     batch_size
-        Pictures that run at once, at least 1.  It decides how much memory the plan takes, and
-        nothing else: a plan answers fewer pictures and more.
+        Pictures to take memory for, at least 1.  It decides nothing else: a plan answers fewer
+        pictures and more, and runs as many at once as is fastest.
     endpoints
         End points that `run_endpoints` is to give; they take memory of their own.
     tune

@@ -95,7 +95,7 @@ def profile(plan: Plan, x: Array, *, repeats: int = 10) -> Profile:
         times.append(plan.time_steps(x))
         gauge.take()
     seconds, limits = np.median(times, axis=0), gauge.roof
-    batch = min(len(x), plan.batch_size)
+    batch = min(len(x), plan.at_once)
     rows = zip(plan.program.steps, plan.program.paths, seconds, strict=True)
     steps = [_describe(step, path, float(time), batch, limits) for step, path, time in rows]
     return Profile(steps, limits, threads, batch)

@@ -93,6 +93,23 @@ def test_the_size_by_default_is_that_of_the_preprocessing(net: Network) -> None:
     assert mi.compile(net, image_size=(80, 90), batch_size=7).batch_size == 7
 
 
+def test_as_many_at_once_as_the_caches_hold(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = mi.compile(net, image_size=SIZE, batch_size=5)
+    one = plan.program.memory * 4 // 5
+    x = np.repeat(X, 4, axis=0)[:7]
+    with mi.num_threads(1):
+        wanted = plan(x)
+        for cached, at_once in ((0, 1), (one, 1), (2 * one, 2), (3 * one, 3), (100 * one, 5)):
+            monkeypatch.setattr("minincep.plan.plan.CACHED", cached)
+            assert plan.at_once == at_once
+            np.testing.assert_array_equal(plan(x), wanted)
+    with mi.num_threads(2):
+        monkeypatch.setattr("minincep.plan.plan.CACHED", 2 * one)
+        assert plan.at_once == 4
+        np.testing.assert_array_equal(plan(x), wanted)
+    assert plan(x[:0]).shape == (0, *wanted.shape[1:])
+
+
 def test_training_on_leaves_a_plan_alone() -> None:
     net = small("inception_resnet_v1")
     plan = mi.compile(net, image_size=SIZE)

@@ -20,6 +20,7 @@ from minincep.io.formats import keras_h5, keras_v3
 from minincep.io.formats.source import Span, opened, reading
 from minincep.io.formats.stored import Stored, check_size
 from minincep.io.formats.zip_records import Record, records
+from minincep.io.hdf5_heaps import check_heaps
 
 WEIGHTS = "model.weights.h5"
 PIECE = 1 << 20  # bytes that are in memory twice
@@ -42,6 +43,7 @@ def arrays(path: Path) -> Iterator[dict[str, Stored]]:
         if record is None:
             raise WeightError(f"{path}: no model of Keras 3, which has one record {WEIGHTS}")
         with _content(path, record) as file:
+            check_heaps(path, file)
             with keras_h5.reading(path):
                 weights = h5py.File(file, "r")
             with weights:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from minincep.io.errors import WeightError
+from minincep.io.formats import keras_v3, keras_zip
 from minincep.io.formats.keras_zip import PIECE, Part, arrays, inflated
 from minincep.io.formats.source import opened
 from tools.sources.sample_states import GROUPS, KERAS, keras
@@ -54,6 +55,29 @@ def test_stored_or_compressed(tmp_path: Path, method: int, monkeypatch: pytest.M
     path = write(tmp_path / "a.keras", method)
     check(path, {})
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_heap_that_keeps_the_library_busy(tmp_path: Path) -> None:
+    at = WEIGHTS.index(b"GCOL") + 24  # length of the first object
+    damaged = WEIGHTS[:at] + struct.pack("<Q", 1 << 40) + WEIGHTS[at + 8 :]
+    with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
+        archive.writestr("model.weights.h5", damaged)
+    with pytest.raises(WeightError, match="its heap at byte"), arrays(tmp_path / "a.keras"):
+        pass
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_claim_of_terabytes(tmp_path: Path, method: int) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("layers/conv2d/vars/0", (1, 1, 1 << 20, 1 << 20), "f4", chunks=True)
+    with zipfile.ZipFile(tmp_path / "a.keras", "w", method) as archive:
+        archive.write(tmp_path / "a.h5", "model.weights.h5")
+    for module, name in ((keras_v3, "a.h5"), (keras_zip, "a.keras")):
+        with (
+            pytest.raises(WeightError, match="far more than it can hold"),
+            module.arrays(tmp_path / name),
+        ):
+            pass
 
 
 def test_more_than_a_piece(tmp_path: Path) -> None:

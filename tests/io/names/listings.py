@@ -1,6 +1,6 @@
 """What files of each source hold: name -> shape of each array.
 
-The lists in tests/data/names were written by the libraries (`tools/sources/golden_names.py`).
+The lists in tests/data/names were written by the libraries (`tools/sources/source_names.py`).
 TensorFlow's and kentsommer's are spelled out here, scope by scope and layer by layer.
 """
 

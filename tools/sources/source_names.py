@@ -2,7 +2,7 @@
 
 Written by the libraries themselves, in the environment that `tools/reference/README.md` describes:
 
-    python tools/sources/golden_names.py            # tests/data/names/{timm,facenet,keras}_*.txt
+    python tools/sources/source_names.py            # tests/data/names/{timm,facenet,keras}_*.txt
 
 The lists of Cadene's networks are timm's with another classifier; those of TensorFlow's files,
 which nothing here can write any more, are spelled out in `tests/io/names/`.

@@ -51,7 +51,10 @@ def main() -> None:
 
     Status 1 also if the reader of the output, such as head, has had enough: click sees to that.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that files are left in order
+    for name, status in (("SIGTERM", 143), ("SIGHUP", 129)):  # so that files are left in order
+        number = getattr(signal, name, None)  # Windows has no SIGHUP; nohup has it ignored
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, lambda *_, status=status: sys.exit(status))
     try:
         sys.exit(group(standalone_mode=False))
     except click.ClickException as error:

@@ -9,6 +9,7 @@ import click
 
 Kind = Literal["minincep", "safetensors", "keras", "onnx"]
 SUFFIXES: dict[str, Kind] = {".safetensors": "safetensors", ".onnx": "onnx"}
+OTHERS = (".pt", ".pth", ".bin", ".pb", ".ckpt", ".keras", ".weights.h5")  # read, but not written
 
 
 @click.command("convert")
@@ -17,7 +18,7 @@ SUFFIXES: dict[str, Kind] = {".safetensors": "safetensors", ".onnx": "onnx"}
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     help="File to write.",
 )
 @click.option(
@@ -81,6 +82,8 @@ def command(
         raise click.UsageError(f"{output} is there already; --force replaces it")
     if not output.parent.is_dir():
         raise click.UsageError(f"{output.parent} is not a folder; make it first")
+    if kind is None and output.name.lower().endswith(OTHERS):
+        raise click.UsageError(f"{output}: such files are not written; --to says what can be")
     kind = kind or SUFFIXES.get(output.suffix.lower(), "minincep")
     source = weights_path(source)
     if detect.reader(source) == detect.OWN:

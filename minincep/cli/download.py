@@ -14,7 +14,7 @@ import click
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     help="File to write; by default one in the cache folder, where the other commands find it "
     "by NAME.",
 )
@@ -46,7 +46,8 @@ def command(name: str | None, listed: bool, output: Path | None, force: bool) ->
         with _progress(name) as shown:
             fetched = download(name, target, shown)
     except KeyboardInterrupt:
-        click.echo("minincep: the same command goes on with what has come", err=True)
+        if target.with_name(f"{target.name}.part").exists():
+            click.echo("minincep: the same command goes on with what has come", err=True)
         raise
     click.echo(f"{target}: {fetched.network.architecture}, sha256 {fetched.sha256} as it came")
     if not fetched.verified:

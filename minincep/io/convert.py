@@ -51,10 +51,12 @@ FOLDED = (
     "batch norm was folded into the filters: export with training=TrainingMode.PRESERVE and "
     "do_constant_folding=False, or save the state_dict"
 )
+MOST_LABELS = 1 << 24  # characters
 REMARKS = {  # how names begin -> what is wrong with the file
     "layers/": COUNTED,
     "_layer_checkpoint_dependencies/": COUNTED,
     "onnx::Conv": FOLDED,
+    "conv2d_1a_3x3/": "minincep wrote this; convert the weights file that it was made of",
 }
 
 _log = logging.getLogger("minincep")
@@ -273,8 +275,15 @@ def read_labels(path: str | os.PathLike[str]) -> list[str]:
         If it cannot be read, or is no text.
     """
     try:
-        return Path(path).read_text("utf-8-sig").splitlines()
+        if not Path(path).is_file():
+            raise WeightError(f"{path} cannot be read: there is no such file, or no ordinary one")
+        with Path(path).open(encoding="utf-8-sig") as file:
+            text = file.read(MOST_LABELS + 1)
     except OSError as error:
         raise WeightError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise WeightError(f"{path}: labels must be text in UTF-8, one a line") from None
+    labels = text.removesuffix("\n").split("\n")
+    if len(text) > MOST_LABELS or not all(label.strip() for label in labels):
+        raise WeightError(f"{path}: labels must be one a line, none of them empty")
+    return labels

@@ -54,6 +54,12 @@ class NewFile:
         self._part = self._target.with_name(f".{self._target.name}.{uuid.uuid4().hex}")
         self._failure: OSError | None = None
         self._lost: list[tuple[int, bytes]] = []  # where, what: HDF5 crashes without it, too
+        with writing(path):
+            special = self._target.exists() and not self._target.is_file()
+        if special and not self._target.is_dir():  # such as a device: it would be replaced
+            raise FileExistsError(
+                f"{path} cannot be written: it is no ordinary file; choose another place"
+            )
         self._thread = ThreadPoolExecutor(1, "writer")
         with writing(path):
             self._file = self._part.open("x+b", buffering=0)

@@ -193,3 +193,10 @@ def test_the_help_names_every_source_and_option(run: Run) -> None:
         assert word in words
     for option in ("--to", "--background", "--labels", "--moving-averages", "--num-classes"):
         assert option in words
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.keras", "net.weights.h5", "net.CKPT"])
+def test_files_that_are_not_written(run: Run, name: str) -> None:
+    status, output, errors = run("net.bin", "-o", name)
+    assert (status, output) == (2, "")
+    assert "such files are not written" in errors

@@ -87,11 +87,17 @@ def test_fetched_once_and_found_by_name(
     assert fetched[1:] == [("inception_v4", place), ("inception_v4", elsewhere)]
 
 
-def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(*arguments: Any) -> Fetched:
+@pytest.mark.parametrize("left", [False, True])
+def test_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, left: bool) -> None:
+    """While it is fetched, or when it has come and is converted."""
+
+    def download(name: str, target: Path, shown: Any) -> Fetched:
+        if left:
+            target.parent.mkdir()
+            target.with_name(f"{target.name}.part").touch()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "download", download)
     status, _, errors = run("download", "inception_v4")
     assert status == 130
-    assert "the same command goes on with what has come" in errors
+    assert ("the same command goes on with what has come" in errors) == left

@@ -160,12 +160,13 @@ def default_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
 
 
-def test_ended_from_outside(folder: Path, tmp_path: Path) -> None:
-    """SIGTERM leaves a whole file with what was done, as Ctrl-C does, and no other."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_ended_from_outside(folder: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """SIGTERM or SIGHUP leaves a whole file with what was done, as Ctrl-C does, and no other."""
     listed = tmp_path / "listed"
     listed.mkdir()
-    for number in range(3000):
-        (listed / f"{number:04}.gif").symlink_to(folder / "02.gif")
+    for count in range(3000):
+        (listed / f"{count:04}.gif").symlink_to(folder / "02.gif")
     results = tmp_path / "results"
     results.mkdir()
     command = [*MAIN, "embed", str(listed), "-o", str(results / "all.h5"), "--batch-size", "1"]
@@ -174,9 +175,9 @@ def test_ended_from_outside(folder: Path, tmp_path: Path) -> None:
     while not list(results.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(1)
-    process.terminate()
+    process.send_signal(number)
     assert process.communicate()[1] == ""
-    assert process.returncode == 143
+    assert process.returncode == 128 + number
     assert [path.name for path in results.iterdir()] == ["all.h5"]
     with h5py.File(results / "all.h5") as file:
         assert 0 < len(file["images"]) == len(file["embeddings"]) < 3000

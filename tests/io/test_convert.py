@@ -261,6 +261,30 @@ def test_labels_in_a_file(tmp_path: Path) -> None:
         read_labels(tmp_path / "absent.txt")
 
 
+@pytest.mark.parametrize("text", ["", "\n", "one\n\n", "one\n\ntwo\n", "one\n \n"])
+def test_a_label_is_never_empty(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text(text)
+    with pytest.raises(WeightError, match="labels must be one a line, none of them empty"):
+        read_labels(path)
+
+
+def test_only_ends_of_lines_end_labels(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_bytes("one\u0085more\r\ntwo\u2028more".encode())
+    assert read_labels(path) == ["one\u0085more", "two\u2028more"]
+
+
+def test_labels_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WeightError, match=r"cannot be read: .* no ordinary one"):
+        read_labels("/dev/zero")
+    path = tmp_path / "labels.txt"
+    path.write_text("one\ntwo\n")
+    monkeypatch.setattr("minincep.io.convert.MOST_LABELS", 7)
+    with pytest.raises(WeightError, match="one a line"):
+        read_labels(path)
+
+
 # --- classifiers that are not there ----------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import signal
 import threading
@@ -322,7 +323,12 @@ def test_an_unwritable_place_loses_nothing(network: Network, path: Path) -> None
     with pytest.raises(OSError, match="taken cannot be written: Is a directory; choose another"):
         mi.save(network, folder)
     assert path.read_bytes() == before
-    assert sorted(p.name for p in path.parent.iterdir()) == ["net.h5", "taken"]
+    pipe = path.parent / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="pipe cannot be written: it is no ordinary file"):
+        mi.save(network, pipe)
+    assert pipe.is_fifo()
+    assert sorted(p.name for p in path.parent.iterdir()) == ["net.h5", "pipe", "taken"]
 
 
 def test_interrupted(network: Network, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,8 @@ def opened(path: Path) -> Iterator[Source]:
     """
     with reading(path):  # a name may be too long to look for
         if not path.is_file():
-            reason = "is a folder" if path.is_dir() else "there is no such file"
+            missing = "is no ordinary file" if path.exists() else "there is no such file"
+            reason = "is a folder" if path.is_dir() else missing
             raise WeightError(f"{path}: {reason}")
         file = path.open("rb")
     with file:

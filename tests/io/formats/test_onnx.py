@@ -198,4 +198,4 @@ def test_nesting_is_not_followed(tmp_path: Path) -> None:
 def test_a_file_beside_that_is_no_file(tmp_path: Path) -> None:
     path = model(tmp_path, initialiser("x", (0,), external(location="pipe")))
     (tmp_path / "pipe").symlink_to("/dev/zero")
-    refused(arrays, path, "there is no such file")
+    refused(arrays, path, "is no ordinary file")

@@ -48,7 +48,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(WeightError, match="is a folder"), opened(tmp_path):
         pass
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(WeightError, match="there is no such file"), opened(tmp_path / "pipe"):
+    with pytest.raises(WeightError, match="is no ordinary file"), opened(tmp_path / "pipe"):
         pass
 
 

@@ -41,7 +41,8 @@ def command(name: str | None, listed: bool, output: Path | None, force: bool) ->
     from minincep.io.download import download
 
     published = CATALOGUE[name]
-    click.echo(f"{published.url}, {published.megabytes} MB, license: {published.license}", err=True)
+    license_ = f"license as far as known: {published.license}"
+    click.echo(f"{published.url}, {published.megabytes} MB, {license_}", err=True)
     try:
         with _progress(name) as shown:
             fetched = download(name, target, shown)
@@ -51,7 +52,7 @@ def command(name: str | None, listed: bool, output: Path | None, force: bool) ->
         raise
     click.echo(f"{target}: {fetched.network.architecture}, sha256 {fetched.sha256} as it came")
     if not fetched.verified:
-        click.echo("no digest is published for this file, so it could not be verified", err=True)
+        click.echo("no whole digest is known for this file, so it could not be verified", err=True)
 
 
 def _list() -> None:
@@ -65,7 +66,7 @@ def _list() -> None:
         for line in (
             published.origin,
             f"{published.megabytes} MB, {published.digest or 'no digest published'}",
-            f"license: {published.license}",
+            f"license as far as known: {published.license}",
             f"pictures: {how.height} x {how.width}, crop {how.crop:g}, {how.filter}, {how.scaling}",
             published.url,
         ):

@@ -31,7 +31,7 @@ class Published:
     megabytes
         About how large it is; one of more than twice the size is refused.
     license
-        As the publisher gives it.
+        To our knowledge; what the publisher says counts.
     preprocessing
         How the publisher evaluated them.
     digest

@@ -74,7 +74,7 @@ def test_fetched_once_and_found_by_name(
     status, output, errors = run("download", "inception_v4")
     assert (status, fetched) == (0, [("inception_v4", place)])
     assert f"{place}: inception_v4, sha256 abc" in output
-    assert "171 MB, license: Apache-2.0" in errors
+    assert "171 MB, license as far as known: Apache-2.0" in errors
     assert "could not be verified" in errors
     assert mi.load("inception_v4").config["num_classes"] == 2
 

@@ -252,8 +252,11 @@ def test_digests(place: Callable[..., None], kind: str, tmp_path: Path) -> None:
     digits = hashlib.new(kind, CONTENT).hexdigest()
     place(digest=f"{kind}:{digits}")
     assert download("mine", tmp_path / "mine.h5").verified
-    place(digest=f"{kind}:{digits[:8]}")
-    assert download("mine", tmp_path / "mine.h5").verified
+    place(digest=f"{kind}:{digits[:8]}")  # too short to prove anything
+    assert not download("mine", tmp_path / "mine.h5").verified
+    place(digest=f"{kind}:{digits[7::-1]}")
+    with pytest.raises(DownloadError, match="not the file"):
+        download("mine", tmp_path / "other.h5")
     before = (tmp_path / "mine.h5").read_bytes()
     place(digest=f"{kind}:{digits[::-1]}")
     with pytest.raises(DownloadError, match=f"not the file .* its {kind} is {digits}, should be"):

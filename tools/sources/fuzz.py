@@ -142,7 +142,7 @@ class Child:
 
 
 def main() -> None:
-    """Exit status 1 if there is a finding."""
+    """Exit status 1 if there is a finding, or a file of which nothing is known."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -170,6 +170,7 @@ def main() -> None:
                 for number in range(arguments.files)
                 for kind, names in [list(kinds.items())[number % len(kinds)]]
             ]
+        expected = len(waiting)
         run = Run(arguments.seed, Path(folder), own, arguments.keep, collections.deque(waiting))
         threads = [
             threading.Thread(target=run.work, args=(index,))
@@ -180,7 +181,8 @@ def main() -> None:
         for thread in threads:
             thread.join()
     report(run, arguments.json)
-    sys.exit(bool(run.findings))
+    read = sum(tally.outcomes.total() for tally in run.tallies.values())
+    sys.exit(bool(run.findings) or read < expected)
 
 
 def report(run: Run, as_json: bool) -> None:

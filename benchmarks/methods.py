@@ -24,7 +24,8 @@ import minincep as mi
 from minincep.plan.passes import apply_all
 from minincep.plan.trace import trace
 from minincep_kernels import Array, machine
-from minincep_kernels.conv2d.tiled import METHODS, fields
+from minincep_kernels.conv2d.gradients import fields
+from minincep_kernels.conv2d.tiled import METHODS
 from minincep_kernels.program.layout import Method, choose
 from minincep_kernels.program.run import scratch_of
 from minincep_kernels.program.runner import Runner, aligned

@@ -61,9 +61,14 @@ def serve(pipe: Any, contender: type[Contender], path: Path, threads: int, x: Fl
 
 def peak_memory() -> float | None:
     """Most memory that this process has held so far, in megabytes, where the system tells."""
-    status = Path("/proc/self/status")
-    peak = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
-    return int(peak[1]) * 1024 / 1e6 if peak else None
+    return memory("VmHWM")
+
+
+def memory(field: str, process: int | str = "self") -> float | None:
+    """A field of a process's status in megabytes: VmHWM is the peak, VmRSS what it holds now."""
+    status = Path(f"/proc/{process}/status")
+    found = re.search(rf"{field}:\s*(\d+) kB", status.read_text()) if status.exists() else None
+    return int(found[1]) * 1024 / 1e6 if found else None
 
 
 class Player:

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from minincep import train as train
     from minincep.autograd import Tensor as Tensor
     from minincep.autograd import gradcheck as gradcheck
     from minincep.autograd import no_grad as no_grad
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from minincep_kernels.machine import set_num_threads as set_num_threads
 
 __version__ = "0.1.0"
+
+_MODULES = {"ops": "minincep.autograd.ops", "train": "minincep.train"}
 
 _HOMES = {
     "ConfigError": "minincep_kernels.errors",
@@ -67,12 +70,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ops":
-        return importlib.import_module("minincep.autograd.ops")
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'minincep' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOMES, "ops", "__version__"])
+    return sorted([*_HOMES, *_MODULES, "__version__"])

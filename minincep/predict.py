@@ -233,12 +233,17 @@ class Ready:
         """
         self.check_classes(top)
         answers = []
-        for logits in self._answers(x, ())[""].astype(np.float64):  # each picture for itself
+        for logits in self.logits(x).astype(np.float64):  # each picture for itself
             shares = np.exp(logits - logits.max())
             row = shares / shares.sum()
             best = np.argsort(-row, kind="stable")[:top]
             answers.append([Prediction(self._label(k), int(k), float(row[k])) for k in best])
         return answers
+
+    def logits(self, x: Array) -> Array:
+        """What the classes are told apart by: (N, H, W, 3) -> (N, classes)."""
+        self.check_classes(1)
+        return self._answers(x, ())[""]
 
     def embed(self, x: Array) -> npt.NDArray[np.float32]:
         """A vector of length 1 for each picture: (N, H, W, 3) -> (N, D)."""

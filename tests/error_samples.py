@@ -36,6 +36,8 @@ MIXED = "all inputs must be float32 or all float64, got .* float32, .* float64.*
 FLOATS = "must be a Tensor or an array of float32 or float64, got"
 NO_HALF = f"x {FLOATS} float16 array"
 NO_LABELS = "^softmax_cross_entropy: labels must be an array of whole numbers, got"
+BATCH_NORMS = [ops.batch_norm, ops.batch_norm_relu]
+RESIDUAL: dict[str, Any] = {"factor": 0.5, "with_relu": True}
 PLAIN = zeros(3), zeros(3), zeros(3), zeros(3)
 
 ERRORS = [
@@ -77,6 +79,21 @@ ERRORS = [
         ShapeError,
         "padding must be 'same', 'valid' or a tuple of four whole numbers",
         {"padding": (1.0, 1.0, 1.0, 1.0)},
+    ),
+    ErrorSample(ops.add_scaled, (ROWS, DOUBLE), DTypeError, f"^add_scaled: {MIXED}", RESIDUAL),
+    ErrorSample(
+        ops.add_scaled,
+        (ROWS, ROWS[:1]),
+        ShapeError,
+        r"add_scaled takes arrays of one shape, got \(2, 3\) and \(1, 3\)",
+        RESIDUAL,
+    ),
+    ErrorSample(
+        ops.add_scaled,
+        (ROWS, ROWS),
+        DTypeError,
+        "^add_scaled: factor must be a number, got str",
+        {**RESIDUAL, "factor": "1"},
     ),
     ErrorSample(ops.add_bias, (ROWS[0, 0:1].reshape(()), FOUR), ShapeError, "needs a bias"),
     ErrorSample(ops.add_bias, (ROWS, DOUBLE), DTypeError, f"^add_bias: {MIXED}"),
@@ -127,41 +144,45 @@ ERRORS = [
     ],
     *[
         ErrorSample(
-            ops.batch_norm,
+            op,
             (X, *PLAIN[:position], FOUR, *PLAIN[position + 1 :]),
             ShapeError,
             rf"x \(2, 5, 6, 3\) needs {name} of shape \(3,\), got \(4,\)",
             STORED,
         )
+        for op in BATCH_NORMS
         for position, name in enumerate(["gamma", "beta", "mean", "variance"])
     ],
-    ErrorSample(
-        ops.batch_norm, (X, None, DOUBLE, *PLAIN[2:]), DTypeError, f"^batch_norm: {MIXED}", STORED
-    ),
-    ErrorSample(
-        ops.batch_norm,
-        (X, PLAIN[0], None, *PLAIN[2:]),
-        DTypeError,
-        f"^batch_norm: beta {FLOATS} None$",
-        STORED,
-    ),
+    *[
+        ErrorSample(op, inputs, error, message, static)
+        for op in BATCH_NORMS
+        for inputs, error, message, static in [
+            ((X, None, DOUBLE, *PLAIN[2:]), DTypeError, f"^{op.name}: {MIXED}", STORED),
+            (
+                (X, PLAIN[0], None, *PLAIN[2:]),
+                DTypeError,
+                f"^{op.name}: beta {FLOATS} None$",
+                STORED,
+            ),
+            (
+                (X, *PLAIN),
+                DTypeError,
+                f"^{op.name}: eps must be a number, got str",
+                {**STORED, "eps": "1e-3"},
+            ),
+        ]
+    ],
     *[
         ErrorSample(
-            ops.batch_norm,
+            op,
             (x, *PLAIN),
             ShapeError,
             rf"takes \(..., C\) with at least one channel, got \({got}\)",
             STORED,
         )
+        for op in BATCH_NORMS
         for x, got in [(zeros(), ""), (X[..., :0], "2, 5, 6, 0")]
     ],
-    ErrorSample(
-        ops.batch_norm,
-        (X, *PLAIN),
-        DTypeError,
-        "^batch_norm: eps must be a number, got str",
-        {"eps": "1e-3", "of_batch": False},
-    ),
     ErrorSample(ops.l2_normalize, (X,), ShapeError, r"takes \(N, C\), got \(2, 5, 6, 3\)"),
     ErrorSample(ops.softmax, (FOUR,), ShapeError, r"takes logits \(N, classes\), got \(4,\)"),
     ErrorSample(ops.log_softmax, (FOUR,), ShapeError, r"takes logits \(N, classes\), got \(4,\)"),
@@ -197,6 +218,28 @@ ERRORS = [
             ((ROWS, np.array([0, 1])), ConfigError, "got -0.1", {"label_smoothing": -0.1}),
         ]
     ],
+    *[
+        ErrorSample(ops.centre_loss, inputs, error, message)
+        for inputs, error, message in [
+            ((ROWS, ROWS, [0, 1]), DTypeError, "labels must be an array of whole numbers, got lis"),
+            ((FOUR, ROWS, np.array([0])), ShapeError, r"takes embeddings \(N, C\) and labels \(N,"),
+            ((ROWS, ROWS, np.array([0])), ShapeError, r"got \(2, 3\) and \(1,\)"),
+            ((ROWS[:0], ROWS, np.array([], int)), ShapeError, r"got \(0, 3\) and \(0,\)"),
+            ((ROWS, zeros(2, 4), np.array([0, 1])), ShapeError, r"centres \(classes, 3\), got"),
+            ((ROWS, FOUR, np.array([0, 1])), ShapeError, r"centres \(classes, 3\), got \(4,"),
+            ((ROWS, ROWS, np.array([0, 2])), ConfigError, "from 0 to 1, got 0 to 2"),
+            ((ROWS, ROWS, np.array([-1, 1])), ConfigError, "from 0 to 1, got -1 to 1"),
+        ]
+    ],
+    *[
+        ErrorSample(ops.triplet_loss, (ROWS, labels), error, message, static)
+        for labels, error, message, static in [
+            (ROWS[:, 0], DTypeError, "labels must be an array of whole numbers", {}),
+            (np.array([0]), ShapeError, r"got \(2, 3\) and \(1,\)", {}),
+            (np.array([0, 1]), ConfigError, "at least 0, got -0.1", {"margin": -0.1}),
+            (np.array([0, 1]), ConfigError, "at least 0, got nan", {"margin": float("nan")}),
+        ]
+    ],
     ErrorSample(
         ops.dropout,
         (ROWS, np.ones((2, 4), bool)),
@@ -226,6 +269,16 @@ ERRORS = [
     ErrorSample(ops.concat, (), ShapeError, "must agree in all axes but the last, got no part"),
     ErrorSample(ops.concat, (ROWS, zeros(3, 3)), ShapeError, r"got \(2, 3\), \(3, 3\)"),
     ErrorSample(ops.concat, (ROWS, zeros(2, 3, dtype=float)), DTypeError, f"^concat: {MIXED}"),
+    *(
+        ErrorSample(
+            ops.channels,
+            (ROWS,),
+            ShapeError,
+            rf"^channels {first} to {last} of an array \(2, 3\): there are none",
+            {"first": first, "last": last},
+        )
+        for first, last in [(-1, 2), (1, 1), (2, 1), (0, 4)]
+    ),
     ErrorSample(
         ops.reshape, (ROWS,), ShapeError, r"6 elements of shape \(2, 3\) to \(4,", {"shape": (4, 2)}
     ),

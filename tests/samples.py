@@ -6,6 +6,7 @@ that they are not forgotten.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ class Sample:
     constant
         Positions of the inputs that have no gradient.
     call
-        What to call where that is not the op itself.
+        Makes of the op what to call, where that is not the op itself.
     """
 
     op: Op
@@ -45,10 +46,11 @@ class Sample:
     reference: Callable[..., Any]
     static: Mapping[str, Any] = field(default_factory=dict)
     constant: tuple[int, ...] = ()
-    call: Callable[..., Tensor] | None = None
+    call: Callable[[Callable[..., Tensor]], Callable[..., Tensor]] | None = None
 
     def __call__(self, *inputs: Tensor | Array | None) -> Tensor:
-        return (self.call or self.op)(*inputs, **self.static)
+        function = self.call(self.op) if self.call else self.op
+        return function(*inputs, **self.static)
 
     def arrays(self, dtype: Any) -> list[Array | None]:
         """The inputs, the same at each call; labels and masks keep their type."""
@@ -125,12 +127,27 @@ def batch_norm_of_batch(
     return oracle.batch_norm(x, gamma, beta, *oracle.channel_statistics(x), eps)
 
 
-def call_batch_norm(
-    x: Tensor | Array, gamma: Tensor | None, beta: Tensor, *, eps: float, of_batch: bool
-) -> Tensor:
-    """As the layer calls it: with the statistics of x itself."""
-    statistics = norm.statistics(x.data if isinstance(x, Tensor) else x)
-    return ops.batch_norm(x, gamma, beta, *statistics, eps=eps, of_batch=of_batch)
+def with_own_statistics(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Batch norm as the layer calls it: with the statistics of x itself."""
+
+    def call(x: Tensor | Array, *arrays: Tensor | None, **static: Any) -> Tensor:
+        statistics = norm.statistics(x.data if isinstance(x, Tensor) else x)
+        return op(x, *arrays, *statistics, **static)
+
+    return call
+
+
+def alone(function: Callable[..., Array]) -> Callable[..., Array]:
+    return function
+
+
+def then_relu(function: Callable[..., Array]) -> Callable[..., Array]:
+    return lambda *inputs, **static: np.maximum(function(*inputs, **static), 0)
+
+
+def add_scaled(x: Array, change: Array, *, factor: float, with_relu: bool) -> Array:
+    y = x + factor * change
+    return np.maximum(y, 0) if with_relu else y
 
 
 def l2_normalize(x: Array, *, eps: float = 1e-10) -> Array:
@@ -163,11 +180,31 @@ def softmax_cross_entropy(
     return loss / weight
 
 
+def centre_loss(embeddings: Array, centres: Array, labels: Array) -> float:
+    squares = [(row - centres[k]) ** 2 for row, k in zip(embeddings, labels, strict=True)]
+    return math.fsum(np.ravel(squares)) / embeddings.size
+
+
+def triplet_loss(embeddings: Array, labels: Array, *, margin: float = 0.2) -> float:
+    def distance(a: int, b: int) -> float:
+        return math.fsum((embeddings[a] - embeddings[b]) ** 2)
+
+    costs = []
+    for a, p in itertools.permutations(range(len(labels)), 2):
+        negatives = [distance(a, n) for n in range(len(labels)) if labels[n] != labels[a]]
+        if labels[a] == labels[p] and negatives:
+            farther = [d for d in negatives if d > distance(a, p)]
+            negative = min(farther) if farther else max(negatives)
+            costs.append(max(0.0, distance(a, p) - negative + margin))
+    return math.fsum(costs) / max(1, len(costs))
+
+
 IMAGES, FILTERS = normal(2, 5, 6, 3), normal(3, 2, 3, 4)
 LOGITS, LABELS = normal(4, 5), fixed([3, 0, 4, 4])
 OF_X = {"eps": 1e-3, "of_batch": True}
-STORED = {"eps": 1e-3, "of_batch": False}
+STORED: dict[str, Any] = {"eps": 1e-3, "of_batch": False}
 THREES = {"kernel_size": (3, 3), "stride": (2, 2)}
+BATCH_NORMS = [(ops.batch_norm, alone), (ops.batch_norm_relu, then_relu)]
 PADDED = {"kernel_size": (3, 2), "stride": (1, 2), "padding": "same"}
 
 SAMPLES = [
@@ -183,6 +220,16 @@ SAMPLES = [
     Sample(ops.multiply, "no axes", (normal(), normal()), np.multiply),
     Sample(ops.scale, "images", (IMAGES,), lambda x, factor: x * factor, {"factor": -0.25}),
     Sample(ops.scale, "no axes", (normal(),), lambda x, factor: x * factor, {"factor": 3}),
+    *[
+        Sample(
+            ops.add_scaled,
+            name,
+            (IMAGES, IMAGES),
+            add_scaled,
+            {"factor": 0.17, "with_relu": with_relu},
+        )
+        for name, with_relu in [("alone", False), ("then ReLU", True)]
+    ],
     Sample(ops.matmul, "matrices", (normal(3, 4), normal(4, 2)), np.matmul),
     Sample(ops.matmul, "inner length 1", (normal(3, 1), normal(1, 2)), np.matmul),
     Sample(ops.relu, "images", (distinct(2, 4, 3, 2),), lambda x: np.maximum(x, 0)),
@@ -196,38 +243,29 @@ SAMPLES = [
     Sample(ops.avg_pool2d, "plain", (IMAGES,), avg_pool2d, THREES),
     Sample(ops.avg_pool2d, "padded", (IMAGES,), avg_pool2d, PADDED),
     Sample(ops.global_avg_pool2d, "images", (IMAGES,), lambda x: x.sum((1, 2), keepdims=True) / 30),
-    Sample(
-        ops.batch_norm,
-        "of the batch",
-        (IMAGES, positive(3), normal(3)),
-        batch_norm_of_batch,
-        OF_X,
-        call=call_batch_norm,
-    ),
-    Sample(
-        ops.batch_norm,
-        "of the batch, no gamma",
-        (normal(7, 2, around=5.0), None, normal(2)),
-        batch_norm_of_batch,
-        OF_X,
-        call=call_batch_norm,
-    ),
-    Sample(
-        ops.batch_norm,
-        "stored",
-        (IMAGES, positive(3), normal(3), normal(3), positive(3)),
-        batch_norm,
-        STORED,
-        constant=(3, 4),
-    ),
-    Sample(
-        ops.batch_norm,
-        "stored, no gamma",
-        (IMAGES, None, normal(3), normal(3), positive(3)),
-        batch_norm,
-        STORED,
-        constant=(3, 4),
-    ),
+    *[
+        Sample(
+            op,
+            name,
+            inputs,
+            reference(batch_norm_of_batch),
+            OF_X,
+            call=with_own_statistics,
+        )
+        for op, reference in BATCH_NORMS
+        for name, inputs in [
+            ("of the batch", (IMAGES, positive(3), normal(3))),
+            ("of the batch, no gamma", (normal(7, 2, around=5.0), None, normal(2))),
+        ]
+    ],
+    *[
+        Sample(op, name, inputs, reference(batch_norm), STORED, constant=(3, 4))
+        for op, reference in BATCH_NORMS
+        for name, inputs in [
+            ("stored", (IMAGES, positive(3), normal(3), normal(3), positive(3))),
+            ("stored, no gamma", (IMAGES, None, normal(3), normal(3), positive(3))),
+        ]
+    ],
     Sample(ops.l2_normalize, "rows", (normal(4, 5),), l2_normalize),
     Sample(ops.l2_normalize, "short rows", (normal(4, 5),), l2_normalize, {"eps": 100.0}),
     Sample(
@@ -271,6 +309,21 @@ SAMPLES = [
         constant=(1, 2),
     ),
     Sample(
+        ops.centre_loss,
+        "one centre twice, one never",
+        (normal(5, 3), normal(4, 3), fixed([2, 0, 2, 3, 0])),
+        centre_loss,
+        constant=(2,),
+    ),
+    *[
+        Sample(ops.triplet_loss, name, (normal(9, 2), fixed(labels)), triplet_loss, static, (1,))
+        for name, labels, static in [
+            ("three classes", [2, 0, 2, 1, 0, 2, 1, 0, 0], {}),
+            ("two classes", [0, 0, 1, 1, 1, 0, 1, 0, 0], {"margin": 0.5}),
+            ("pairs", [3, 3, 8, 8, 1, 1, -4, -4, 0], {"margin": 2.0}),
+        ]
+    ],
+    Sample(
         ops.dropout,
         "mask",
         (normal(4, 5), mask(4, 5)),
@@ -285,6 +338,16 @@ SAMPLES = [
         lambda *parts: np.concatenate(parts, axis=-1),
     ),
     Sample(ops.concat, "one", (normal(2, 3),), lambda x: x),
+    *(
+        Sample(
+            ops.channels,
+            f"{first} to {last}",
+            (normal(2, 3, 5),),
+            lambda x, first, last: x[..., first:last],
+            {"first": first, "last": last},
+        )
+        for first, last in [(0, 2), (1, 4), (4, 5), (0, 5)]
+    ),
     Sample(
         ops.reshape,
         "rows",

@@ -11,6 +11,7 @@ from minincep.autograd import Tensor, no_grad
 from minincep.io import reference
 from minincep.io.verify import reference_network
 from minincep.models.registry import build_model
+from minincep_kernels.registry import use
 
 CONFIG: dict[str, Any] = {"width": 0.02, "blocks": [1, 1, 1]}
 CASE = "self_75x75"
@@ -31,7 +32,7 @@ def write(path: Path) -> None:
         case = file.create_group(f"cases/{CASE}")
         case.attrs.update(witness="itself", height=75, width=75, image_seed=0)
     network = reference_network(path)
-    with no_grad():
+    with no_grad(), use(conv2d="im2col"):  # as verify does
         picture = Tensor(reference.scaled(reference.picture(75, 75)[None]))
         found = network.run_endpoints(picture, network.endpoint_names())
     with h5py.File(path, "r+") as file:

@@ -1,4 +1,4 @@
-"""Put the figures of `report.json` into the README, between `<!-- eggs -->` and `<!-- /eggs -->`.
+"""Put the figures of the reports into the READMEs, between marks such as `<!-- eggs -->`.
 
 python examples/eggs/readme_table.py
 """
@@ -9,7 +9,12 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 README, REPORT = FOLDER.parents[1] / "README.md", FOLDER / "report.json"
-START, END = "<!-- eggs -->", "<!-- /eggs -->"
+GUIDE, TRANSFER = FOLDER / "README.md", FOLDER / "transfer.json"
+WAYS = {
+    "scratch": "from scratch",
+    "head": "transfer, the head alone",
+    "whole": "transfer, then the whole network",
+}
 
 
 def table(report: dict[str, Any]) -> str:
@@ -40,7 +45,7 @@ def table(report: dict[str, Any]) -> str:
         lines.append(f"| linear classifier on {name} | {' | '.join(cells)} |")
 
     row = shipped["tests"][unseen]
-    (kept, alarms), (missed, found) = row["confusion"]
+    (found, missed), (alarms, kept) = row["confusion"]  # broken, intact
     kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in row["found"].items())
     lines += [
         "",
@@ -51,19 +56,52 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def rewritten(readme: str, report: dict[str, Any]) -> str:
-    """The README with the figures of a report in it."""
-    head, start, rest = readme.partition(START)
-    _, end, tail = rest.partition(END)
+def transfer_table(report: dict[str, Any]) -> str:
+    """Figures of `run.py`, as Markdown."""
+    lines = [
+        f"Right, of {report['test pictures']:,} pictures that no training has seen; "
+        f"{report['pictures']} to learn from:",
+        "",
+        f"| seed | {' | '.join(WAYS.values())} |",
+        "| --- |" + " ---: |" * len(WAYS),
+    ]
+    for result in report["seeds"]:
+        cells = [f"{result[way]['accuracy']:.1%}" for way in WAYS]
+        lines.append(f"| {result['seed']} | {' | '.join(cells)} |")
+    cells = [f"{report['ways'][way]['mean']:.1%}" for way in WAYS]
+    lines.append(f"| mean | {' | '.join(cells)} |")
+    own = [result["pretrained"]["accuracy"] for result in report["seeds"]]
+    epochs = report["epochs"]
+    lines += [
+        "",
+        f"What it began with: {epochs['pretrained']} epochs on "
+        f"{report['pretraining pictures']:,} pictures of broken eggs in other styles, after which"
+        f" it told how they are broken, one of four kinds, for {min(own):.0%} to {max(own):.0%} of"
+        f" others. Epochs on the {report['pictures']}: {epochs['scratch']} from scratch;"
+        f" {epochs['head']} for the head and {epochs['whole']} for the whole network.",
+    ]
+    return "\n".join(lines)
+
+
+def rewritten(readme: str, name: str, table: str) -> str:
+    """A README with a table between its marks."""
+    begin, close = f"<!-- {name} -->", f"<!-- /{name} -->"
+    head, start, rest = readme.partition(begin)
+    _, end, tail = rest.partition(close)
     if not (start and end):
-        raise ValueError(f"README needs the lines {START} and {END}, in this order.")
-    return f"{head}{start}\n{table(report)}\n{end}{tail}"
+        raise ValueError(f"README needs the lines {begin} and {close}, in this order.")
+    return f"{head}{start}\n{table}\n{end}{tail}"
+
+
+def tables() -> list[tuple[Path, str, str]]:
+    """Which README, between which marks, what."""
+    report, transfer = (json.loads(p.read_text(encoding="utf-8")) for p in (REPORT, TRANSFER))
+    return [(README, "eggs", table(report)), (GUIDE, "transfer", transfer_table(transfer))]
 
 
 def main() -> None:
-    report = json.loads(REPORT.read_text(encoding="utf-8"))
-    readme = README.read_text(encoding="utf-8")
-    README.write_text(rewritten(readme, report), encoding="utf-8")
+    for path, name, text in tables():
+        path.write_text(rewritten(path.read_text(encoding="utf-8"), name, text), encoding="utf-8")
 
 
 if __name__ == "__main__":

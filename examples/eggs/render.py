@@ -5,7 +5,8 @@ shells with their damage, straw, and last the camera. Lengths are in half pictur
 shows one scene at every size. Style, eggs, litter and camera come from random streams that do not
 know the label: `render(7, False)` and `render(7, True)` are the same eggs before and after.
 
-    python examples/eggs/render.py --count 12 --seed 0 --size 299 -o eggs --sheet sheet.png
+    python examples/eggs/render.py --count 400 --seed 0 --size 299 -o eggs --sheet sheet.png
+    minincep train eggs -o learnt --model inception_resnet_v2 --width 0.2 --blocks 1,2,1
 """
 
 import argparse
@@ -196,6 +197,11 @@ def scene_seeds(count: int, seed: int) -> list[int]:
     return [(seed << 32) + i for i in range(count)]
 
 
+def shuffled_labels(count: int, seed: int) -> npt.NDArray[np.int64]:
+    """Which pictures are broken: half of them. -> (count,)."""
+    return np.random.default_rng(seed).permutation(np.arange(count, dtype=np.int64) % 2)
+
+
 def data_set(
     count: int, seed: int, size: int = 128, family: Family = SEEN
 ) -> tuple[Pictures, npt.NDArray[np.int64]]:
@@ -203,7 +209,7 @@ def data_set(
 
     Picture i is `render(scene_seeds(count, seed)[i], labels[i], size, family)`.
     """
-    labels = np.random.default_rng(seed).permutation(np.arange(count, dtype=np.int64) % 2)
+    labels = shuffled_labels(count, seed)
     pictures = np.empty((count, size, size, 3), np.uint8)
     for i, scene in enumerate(scene_seeds(count, seed)):
         pictures[i] = render(scene, bool(labels[i]), size, family)
@@ -226,7 +232,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=299, help="side of a picture, in pixels")
     parser.add_argument("--family", choices=FAMILIES, default=SEEN.name, help="of styles")
-    parser.add_argument("-o", "--output", type=Path, help="folder for the pictures")
+    parser.add_argument("-o", "--output", type=Path, help="folder; a folder for each class in it")
     parser.add_argument("--sheet", type=Path, help="one file with all the pictures")
     options = parser.parse_args()
     if not (options.output or options.sheet):
@@ -235,10 +241,10 @@ def main() -> None:
     family = FAMILIES[options.family]
     pictures, labels = data_set(options.count, options.seed, options.size, family)
     if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
         for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
-            name = f"{LABELS[label].split()[0]}_{i:03d}.jpg"
-            Image.fromarray(picture).save(options.output / name, quality=90)
+            path = options.output / LABELS[label] / f"{i:05d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path, quality=90)
     if options.sheet:
         contact_sheet(pictures).save(options.sheet)
 

@@ -1,10 +1,15 @@
 """Element by element: bound by memory, so each is one pass over it, on all threads."""
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 from numba import prange
 
-from minincep_kernels import Array
+from minincep_kernels import Array, buffers
 from minincep_kernels.jit import kernel
+
+SMALL = 1 << 14  # numbers that one thread has added before the others are awake
 
 
 @kernel
@@ -27,34 +32,152 @@ def _add(a: Array, b: Array, out: Array) -> None:
 
 
 @kernel
+def _accumulate(a: Array, out: Array) -> None:
+    for i in prange(a.size):
+        out[i] += a[i]
+
+
+@kernel
+def _insert(part: Array, first: int, out: Array) -> None:
+    """Rows into rows, from column `first` on: (M, C) -> part of (M, W)."""
+    rows, channels = part.shape
+    for m in prange(rows):
+        place = out[m, first : first + channels]
+        for c in range(channels):
+            place[c] = part[m, c]
+
+
+@kernel
+def _extract(x: Array, first: int, out: Array) -> None:
+    """Rows out of rows, from column `first` on: part of (M, W) -> (M, C)."""
+    rows, channels = out.shape
+    for m in prange(rows):
+        place = x[m, first : first + channels]
+        for c in range(channels):
+            out[m, c] = place[c]
+
+
+@kernel
+def _widen(part: Array, first: int, out: Array) -> None:
+    """Rows, with zeros before column `first` and behind: (M, C) -> (M, W)."""
+    rows, channels = part.shape
+    for m in prange(rows):
+        out[m, :first] = 0
+        place = out[m, first : first + channels]
+        for c in range(channels):
+            place[c] = part[m, c]
+        out[m, first + channels :] = 0
+
+
+@kernel
 def _scale(x: Array, factor: Array, out: Array) -> None:
     for i in prange(x.size):
         out[i] = x[i] * factor[0]
 
 
+@kernel
+def _add_scaled(x: Array, change: Array, factor: float, lowest: float, out: Array) -> None:
+    for i in prange(x.size):
+        y = x[i] + change[i] * factor
+        out[i] = lowest if y < lowest else y
+
+
+@kernel
+def _add_scaled_gradients(
+    y: Array, gy: Array, factor: float, out: Array, out_change: Array
+) -> None:
+    zero = y.dtype.type(0)
+    for i in prange(y.size):
+        g = gy[i]
+        g = g if y[i] > 0 else zero
+        out[i] = g
+        out_change[i] = g * factor
+
+
 def relu(x: Array) -> Array:
     """max(x, 0), any shape -> same shape; a nan stays a nan."""
-    y = np.empty(x.shape, x.dtype)
+    y = buffers.empty(x.shape, x.dtype)
     _relu(x.reshape(-1), y.reshape(-1))
     return y
 
 
 def relu_gradient(y: Array, gy: Array) -> Array:
     """gy where y > 0, else 0, with y the result of `relu`."""
-    gx = np.empty(y.shape, y.dtype)
+    gx = buffers.empty(y.shape, y.dtype)
     _relu_gradient(y.reshape(-1), gy.reshape(-1), gx.reshape(-1))
     return gx
 
 
 def add(a: Array, b: Array) -> Array:
     """a + b, both of one shape."""
-    y = np.empty(a.shape, a.dtype)
+    y = buffers.empty(a.shape, a.dtype)
     _add(a.reshape(-1), b.reshape(-1), y.reshape(-1))
     return y
 
 
+def accumulate(a: Array, out: Array) -> None:
+    """Add a to `out`, which is changed; both of one shape."""
+    if out.size < SMALL:
+        np.add(out, a, out=out)
+    else:
+        _accumulate(a.reshape(-1), out.reshape(-1))
+
+
+def concat(parts: Sequence[Array]) -> Array:
+    """Channels side by side: (..., C1), (..., C2), ... -> (..., C1 + C2 + ...)."""
+    channels = [part.shape[-1] for part in parts]
+    y = buffers.empty((*parts[0].shape[:-1], sum(channels)), parts[0].dtype)
+    if y.size:
+        rows, first = y.reshape(-1, y.shape[-1]), 0
+        for part, count in zip(parts, channels, strict=True):
+            if count:
+                _insert(part.reshape(-1, count), first, rows)
+            first += count
+    return y
+
+
+def part(x: Array, first: int, last: int) -> Array:
+    """Some channels: (..., C) -> (..., last - first)."""
+    y = buffers.empty((*x.shape[:-1], last - first), x.dtype)
+    if y.size:
+        _extract(x.reshape(-1, x.shape[-1]), first, y.reshape(-1, last - first))
+    return y
+
+
+def split(x: Array, channels: Sequence[int]) -> list[Array]:
+    """The parts that `concat` made one array of: (..., C1 + C2 + ...) -> (..., C1), ..."""
+    ends = np.cumsum([0, *channels]).tolist()
+    return [part(x, first, last) for first, last in itertools.pairwise(ends)]
+
+
+def widen(part: Array, first: int, channels: int) -> Array:
+    """Zeros, but for some channels: (..., C) -> (..., channels)."""
+    x = buffers.empty((*part.shape[:-1], channels), part.dtype)
+    if x.size:
+        _widen(part.reshape(-1, part.shape[-1]), first, x.reshape(-1, channels))
+    return x
+
+
 def scale(x: Array, factor: float) -> Array:
     """x times one number, rounded to the dtype of x first."""
-    y = np.empty(x.shape, x.dtype)
+    y = buffers.empty(x.shape, x.dtype)
     _scale(x.reshape(-1), np.array([factor], x.dtype), y.reshape(-1))
     return y
+
+
+def add_scaled(x: Array, change: Array, factor: float, *, relu: bool) -> Array:
+    """X + factor change, both of one shape, then perhaps a ReLU; a nan stays a nan."""
+    y = buffers.empty(x.shape, x.dtype)
+    number = x.dtype.type
+    lowest = number(0 if relu else np.nan)  # nothing is below nan
+    _add_scaled(x.reshape(-1), change.reshape(-1), number(factor), lowest, y.reshape(-1))
+    return y
+
+
+def add_scaled_gradients(y: Array, gy: Array, factor: float) -> tuple[Array, Array]:
+    """Gradients of x and of change, with y the result of `add_scaled` with a ReLU."""
+    gx, gchange = buffers.empty(y.shape, y.dtype), buffers.empty(y.shape, y.dtype)
+    _add_scaled_gradients(
+        y.reshape(-1), gy.reshape(-1), y.dtype.type(factor), gx.reshape(-1), gchange.reshape(-1)
+    )
+    return gx, gchange

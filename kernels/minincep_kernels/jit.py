@@ -141,6 +141,7 @@ class _Threads:
     def __init__(self) -> None:
         # Held also while a signal handler runs, which may call a kernel: hence re-entrant.
         self.lock = threading.RLock()
+        self.calling = threading.local()
         if hasattr(os, "register_at_fork"):
             # No thread is compiling while the process forks: the child would wait for it forever.
             os.register_at_fork(
@@ -163,8 +164,11 @@ class _Threads:
             self.started = True
             with _quiet_openmp():
                 numba.set_num_threads(1)  # starts the threads
-        # Numba's limit belongs to the calling Python thread, so it is set at every call.
-        numba.set_num_threads(min(machine.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+        # Numba's limit belongs to the calling Python thread.
+        threads = min(machine.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+        if getattr(self.calling, "threads", None) != threads:
+            numba.set_num_threads(threads)
+            self.calling.threads = threads
         if numba.threading_layer() == "workqueue":
             with self.lock:
                 dispatcher(*arguments)
@@ -174,22 +178,29 @@ class _Threads:
 
 @contextlib.contextmanager
 def _quiet_openmp() -> Iterator[None]:
-    """Let GNU OpenMP, if it is loaded within, put waiting threads to sleep, unless the user chose.
+    """Let waiting threads of GNU OpenMP, if it is loaded within, soon sleep, unless the user chose.
 
-    Otherwise they spin, and take the cores from the BLAS whose turn it is.
+    They would spin, and take the cores from those whose turn it is: the BLAS, or the helpers of
+    `program.crew`.  A short while is enough for the next kernel, which mostly follows at once.
     """
-    name = "OMP_WAIT_POLICY"
-    if name in os.environ:
+    names = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "20000"}
+    if any(name in os.environ for name in names):
         yield
         return
-    os.environ[name] = "passive"
+    os.environ.update(names)
     try:
         yield
     finally:
-        del os.environ[name]
+        for name in names:
+            del os.environ[name]
 
 
 _threads = _Threads()
+
+
+def has_threads() -> bool:
+    """Whether OpenMP's threads of Numba have started, in this process."""
+    return _threads.started and not _threads.forked and numba.threading_layer() == "omp"
 
 
 class Origin:

@@ -1,104 +1,220 @@
-"""Batch normalisation: y = gamma (x - mean) / sqrt(variance + eps) + beta, channel by channel.
+"""Batch normalisation, alone or with a ReLU after it: y = (x - mean) scale + shift.
 
-Ioffe and Szegedy 2015, "Batch normalization", algorithm 1.  The last axis is the channel, all
-others together are the rows: the kernels see (M, C).
+Ioffe and Szegedy 2015, "Batch normalization", algorithm 1, with scale = gamma / sqrt(variance +
+eps) and shift = beta.  The last axis is the channel, all others together are the rows.
 
-Sums over rows are taken in float64, in `BLOCKS` blocks whose bounds depend on M alone, so that a
-result never depends on the number of threads.
+All of it is bound by memory, so each function reads its arrays once.  Forwards that is one pass for
+mean and variance and one that normalises; backwards one for the sums and one for the gradient.
+What the ReLU let through is worked out again from x, so that nothing else need be kept.
+
+Sums over rows are taken in float64, in blocks whose bounds depend on the shape alone, so that a
+result never depends on the number of threads.  Several rows are one line for the kernels, so that
+their inner loops are long where there are few channels.
 """
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 from numba.extending import register_jitable
 
-from minincep_kernels import Array
+from minincep_kernels import Array, buffers
 from minincep_kernels.jit import kernel
 
+LINE = 512  # numbers in a line, at most, if there are no more channels
 BLOCKS = 64
+SHORTEST = 16  # lines in a block, at least, if there are two blocks or more
+
+
+class Affine(NamedTuple):
+    """What is done to each channel: (x - mean) scale + shift, each (C,), then perhaps a ReLU."""
+
+    mean: Array
+    scale: Array
+    shift: Array
+    relu: bool = False
+
+    def lowest(self) -> np.floating:
+        """Below this there is nothing; nan, which is above and below nothing, without a ReLU."""
+        number: np.floating = self.mean.dtype.type(0 if self.relu else np.nan)
+        return number
 
 
 @register_jitable  # type: ignore[untyped-decorator]  # Numba has no types
-def _bounds(block: int, rows: int, blocks: int) -> tuple[int, int]:
-    return block * rows // blocks, (block + 1) * rows // blocks
+def _bounds(block: int, lines: int, blocks: int) -> tuple[int, int]:
+    return block * lines // blocks, (block + 1) * lines // blocks
+
+
+@kernel
+def _block_moments(x: Array, middle: Array, out: Array) -> None:
+    """Sums of x - middle and of their squares: (lines, W), (W,) -> (blocks, 2, W)."""
+    lines, width = x.shape
+    blocks = out.shape[0]
+    for block in prange(blocks):
+        out[block] = 0
+        first, last = _bounds(np.int64(block), lines, blocks)
+        fours = first + (last - first) // 4 * 4
+        for k in range(first, fours, 4):  # so that each sum is fetched once for four numbers
+            for c in range(width):
+                p = np.float64(x[k, c]) - middle[c]
+                q = np.float64(x[k + 1, c]) - middle[c]
+                r = np.float64(x[k + 2, c]) - middle[c]
+                s = np.float64(x[k + 3, c]) - middle[c]
+                out[block, 0, c] += (p + q) + (r + s)
+                out[block, 1, c] += (p * p + q * q) + (r * r + s * s)
+        for k in range(fours, last):
+            for c in range(width):
+                p = np.float64(x[k, c]) - middle[c]
+                out[block, 0, c] += p
+                out[block, 1, c] += p * p
+
+
+@kernel
+def _block_products(x: Array, gy: Array, affine: Array, lowest: float, out: Array) -> None:
+    """Sums of gy and of gy (x - mean), gy being 0 where y is not above the lowest.
+
+    2 x (lines, W), (3, W) -> (blocks, 2, W).
+    """
+    lines, width = x.shape
+    blocks = out.shape[0]
+    zero = x.dtype.type(0)  # a plain 0 and a float32 would make a float64
+    for block in prange(blocks):
+        out[block] = 0
+        first, last = _bounds(np.int64(block), lines, blocks)
+        twos = first + (last - first) // 2 * 2
+        for k in range(first, twos, 2):
+            for c in range(width):
+                g, h = gy[k, c], gy[k + 1, c]
+                p = x[k, c] - affine[0, c]
+                q = x[k + 1, c] - affine[0, c]
+                g = zero if p * affine[1, c] + affine[2, c] <= lowest else g
+                h = zero if q * affine[1, c] + affine[2, c] <= lowest else h
+                out[block, 0, c] += np.float64(g) + np.float64(h)
+                out[block, 1, c] += np.float64(g * p) + np.float64(h * q)
+        for k in range(twos, last):
+            for c in range(width):
+                g = gy[k, c]
+                p = x[k, c] - affine[0, c]
+                g = zero if p * affine[1, c] + affine[2, c] <= lowest else g
+                out[block, 0, c] += g
+                out[block, 1, c] += g * p
 
 
 @kernel
 def _block_sums(x: Array, out: Array) -> None:
-    """Sums of rows, block by block: (M, C) -> (BLOCKS, C)."""
-    rows, channels = x.shape
+    """Sums of lines: (lines, W) -> (blocks, 1, W)."""
+    lines, width = x.shape
     blocks = out.shape[0]
     for block in prange(blocks):
-        out[block, :] = 0
-        first, last = _bounds(np.int64(block), rows, blocks)
-        for m in range(first, last):
-            for c in range(channels):
-                out[block, c] += x[m, c]
+        out[block] = 0
+        first, last = _bounds(np.int64(block), lines, blocks)
+        fours = first + (last - first) // 4 * 4
+        for k in range(first, fours, 4):
+            for c in range(width):
+                p = np.float64(x[k, c]) + np.float64(x[k + 1, c])
+                out[block, 0, c] += p + (np.float64(x[k + 2, c]) + np.float64(x[k + 3, c]))
+        for k in range(fours, last):
+            for c in range(width):
+                out[block, 0, c] += x[k, c]
 
 
 @kernel
-def _block_square_sums(x: Array, mean: Array, out: Array) -> None:
-    """Sums of squared distances from the mean, block by block: (M, C) -> (BLOCKS, C)."""
-    rows, channels = x.shape
-    blocks = out.shape[0]
-    for block in prange(blocks):
-        out[block, :] = 0
-        first, last = _bounds(np.int64(block), rows, blocks)
-        for m in range(first, last):
-            for c in range(channels):
-                out[block, c] += (x[m, c] - mean[c]) ** 2
+def _normalise(x: Array, affine: Array, lowest: float, out: Array) -> None:
+    """(x - mean) scale + shift, but at least the lowest."""
+    lines, width = x.shape
+    for k in prange(lines):
+        for c in range(width):
+            y = (x[k, c] - affine[0, c]) * affine[1, c] + affine[2, c]
+            out[k, c] = lowest if y < lowest else y  # so that a nan stays a nan
 
 
 @kernel
-def _block_products(x: Array, gy: Array, mean: Array, out: Array, out_products: Array) -> None:
-    """Sums of gy and of gy (x - mean), block by block: (M, C) -> 2 x (BLOCKS, C)."""
-    rows, channels = x.shape
-    blocks = out.shape[0]
-    for block in prange(blocks):
-        out[block, :] = 0
-        out_products[block, :] = 0
-        first, last = _bounds(np.int64(block), rows, blocks)
-        for m in range(first, last):
-            for c in range(channels):
-                out[block, c] += gy[m, c]
-                out_products[block, c] += gy[m, c] * (x[m, c] - mean[c])
+def _input_gradient(x: Array, gy: Array, affine: Array, lowest: float, out: Array) -> None:
+    """Scale (gy - mean_gy - (x - mean) slope), gy being 0 where y is not above the lowest."""
+    lines, width = x.shape
+    zero = x.dtype.type(0)
+    for k in prange(lines):
+        for c in range(width):
+            g = gy[k, c]
+            p = x[k, c] - affine[0, c]
+            g = zero if p * affine[1, c] + affine[2, c] <= lowest else g
+            out[k, c] = affine[1, c] * (g - affine[3, c] - p * affine[4, c])
 
 
 @kernel
-def _normalise(x: Array, mean: Array, scale: Array, shift: Array, out: Array) -> None:
-    """(x - mean) scale + shift."""
-    rows, channels = x.shape
-    for m in prange(rows):
-        for c in range(channels):
-            out[m, c] = (x[m, c] - mean[c]) * scale[c] + shift[c]
-
-
-@kernel
-def _input_gradient(
-    x: Array, gy: Array, mean: Array, scale: Array, mean_gy: Array, slope: Array, out: Array
-) -> None:
-    """Scale (gy - mean_gy - (x - mean) slope)."""
-    rows, channels = x.shape
-    for m in prange(rows):
-        for c in range(channels):
-            out[m, c] = scale[c] * (gy[m, c] - mean_gy[c] - (x[m, c] - mean[c]) * slope[c])
+def _scaled_gradient(x: Array, gy: Array, affine: Array, lowest: float, out: Array) -> None:
+    """Factor gy, gy being 0 where y is not above the lowest."""
+    lines, width = x.shape
+    zero = x.dtype.type(0)
+    for k in prange(lines):
+        for c in range(width):
+            g = gy[k, c]
+            y = (x[k, c] - affine[0, c]) * affine[1, c] + affine[2, c]
+            out[k, c] = affine[3, c] * (zero if y <= lowest else g)
 
 
 def _rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
 
 
-def _blocks(x: Array) -> Array:
-    return np.empty((BLOCKS, x.shape[-1]), np.float64)
+def _lines(*arrays: Array) -> Iterator[tuple[int, list[Array]]]:
+    """Arrays of one shape as lines, and how many rows make one: most of them, then the rest."""
+    rows, channels = _rows(arrays[0]).shape
+    together = max(1, min(LINE // channels, rows))
+    whole = rows // together * together
+    for part, count in ((slice(whole), together), (slice(whole, None), 1)):
+        views = [_rows(array)[part].reshape(-1, count * channels) for array in arrays]
+        if len(views[0]):
+            yield count, views
+
+
+def _blocks(lines: Array, sorts: int = 2) -> Array:
+    """Room for the sums of each block, of so many sorts."""
+    count = max(1, min(len(lines) // SHORTEST, BLOCKS))
+    return np.empty((count, sorts, lines.shape[1]), np.float64)
+
+
+def _total(blocks: Array, channels: int) -> Array:
+    """Sums of blocks, and of the rows of a line: (blocks, sorts, W) -> (sorts, C)."""
+    sums: Array = blocks.sum(axis=0)
+    total: Array = sums.reshape(len(sums), -1, channels).sum(axis=1)
+    return total
+
+
+def channel_sums(x: Array) -> Array:
+    """Sum of each channel, taken in float64: (..., C) -> (C,), in the dtype of x.
+
+    The gradient of a bias.
+    """
+    sums = np.zeros((1, x.shape[-1]))
+    for _, (lines,) in _lines(x):
+        out = _blocks(lines, 1)
+        _block_sums(lines, out)
+        sums += _total(out, x.shape[-1])
+    result: Array = sums[0].astype(x.dtype)
+    return result
 
 
 def statistics(x: Array) -> tuple[Array, Array]:
-    """Mean and biased variance of each channel: (..., C) -> 2 x (C,), in the dtype of x."""
-    rows, sums = _rows(x), _blocks(x)
-    _block_sums(rows, sums)
-    mean = sums.sum(axis=0) / len(rows)
-    _block_square_sums(rows, mean, sums)
-    variance = sums.sum(axis=0) / len(rows)
-    return mean.astype(x.dtype), variance.astype(x.dtype)
+    """Mean and biased variance of each channel: (..., C) -> 2 x (C,), in the dtype of x.
+
+    One pass: with d = x - m, the variance is the mean of d**2 minus the square of the mean of d.
+    That difference is harmless if m is a number like those of x (Chan, Golub and LeVeque 1983,
+    "Algorithms for computing the sample variance"), and m is the first of them: if it is k
+    deviations off, there are at least k**2 rows, and all is lost of 1e-16 k**2 only.
+    """
+    rows = _rows(x)
+    count, channels = rows.shape
+    middle = rows[0].astype(np.float64)
+    sums = np.zeros((2, channels))
+    for together, (lines,) in _lines(x):
+        out = _blocks(lines)
+        _block_moments(lines, np.tile(middle, together), out)
+        sums += _total(out, channels)
+    mean, square = sums / count
+    variance = np.maximum(square - mean**2, 0)
+    return (middle + mean).astype(x.dtype), variance.astype(x.dtype)
 
 
 def inverse_deviation(variance: Array, eps: float) -> Array:
@@ -108,28 +224,49 @@ def inverse_deviation(variance: Array, eps: float) -> Array:
     return result
 
 
-def forward(x: Array, mean: Array, scale: Array, shift: Array) -> Array:
-    """(x - mean) scale + shift: (..., C) -> (..., C), with scale = gamma / sqrt(variance + eps)."""
-    y = np.empty(x.shape, x.dtype)
-    _normalise(_rows(x), mean, scale, shift, _rows(y))
+def forward(x: Array, affine: Affine) -> Array:
+    """(x - mean) scale + shift, then the ReLU if there is one: (..., C) -> (..., C)."""
+    y = buffers.empty(x.shape, x.dtype)
+    table = np.stack(affine[:3])
+    for together, (lines, out) in _lines(x, y):
+        _normalise(lines, np.tile(table, together), affine.lowest(), out)
     return y
 
 
-def sums_backward(x: Array, gy: Array, mean: Array) -> tuple[Array, Array]:
-    """Sums over all rows of gy, and of gy (x - mean): (..., C) -> 2 x (C,), float64."""
-    sums, products = _blocks(x), _blocks(x)
-    _block_products(_rows(x), _rows(gy), mean, sums, products)
-    return sums.sum(axis=0), products.sum(axis=0)
+def sums_backward(x: Array, gy: Array, affine: Affine) -> Array:
+    """Sums over all rows of gy, and of gy (x - mean): (..., C) -> (2, C), float64.
+
+    With a ReLU, only of the gy that it lets through.
+    """
+    sums = np.zeros((2, x.shape[-1]))
+    table = np.stack(affine[:3])
+    for together, (lines, of_gy) in _lines(x, gy):
+        out = _blocks(lines)
+        _block_products(lines, of_gy, np.tile(table, together), affine.lowest(), out)
+        sums += _total(out, x.shape[-1])
+    return sums
 
 
-def input_gradient(
-    x: Array, gy: Array, mean: Array, scale: Array, mean_gy: Array, slope: Array
-) -> Array:
+def input_gradient(x: Array, gy: Array, affine: Affine, mean_gy: Array, slope: Array) -> Array:
     """Scale (gy - mean_gy - (x - mean) slope): (..., C) -> (..., C).
 
-    With batch statistics, mean_gy is the mean of gy and slope the mean of gy (x - mean) over the
-    variance; with statistics that do not depend on x, both are zero.
+    For batch statistics: mean_gy is the mean of gy, and slope the mean of gy (x - mean) over the
+    variance.  With a ReLU, gy is 0 where it lets nothing through.
     """
-    gx = np.empty(x.shape, x.dtype)
-    _input_gradient(_rows(x), _rows(gy), mean, scale, mean_gy, slope, _rows(gx))
+    gx = buffers.empty(x.shape, x.dtype)
+    table = np.stack([*affine[:3], mean_gy, slope])
+    for together, (lines, of_gy, out) in _lines(x, gy, gx):
+        _input_gradient(lines, of_gy, np.tile(table, together), affine.lowest(), out)
+    return gx
+
+
+def scaled_gradient(x: Array, gy: Array, affine: Affine, factor: Array) -> Array:
+    """Factor gy: (..., C), (C,) -> (..., C), 0 where the ReLU lets nothing through.
+
+    For statistics that are constants: the factor is the scale of `forward`.
+    """
+    gx = buffers.empty(x.shape, x.dtype)
+    table = np.stack([*affine[:3], factor])
+    for together, (lines, of_gy, out) in _lines(x, gy, gx):
+        _scaled_gradient(lines, of_gy, np.tile(table, together), affine.lowest(), out)
     return gx

@@ -11,15 +11,14 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Literal
 
 from minincep_kernels import Array
 from minincep_kernels.errors import VariantError
 from minincep_kernels.shapes import Conv2dShape
 
-# For each operation the variants in order of preference: the first that supports a shape runs it.
-PREFERENCE = {
-    "conv2d": ("pointwise", "im2col", "naive"),
-}
+# What a variant does: forwards, and the two gradients.
+Part = Literal["forward", "input_gradient", "filter_gradient"]
 
 # Of a sum of products in float32, in any order: rounding, and nothing else.
 DIRECT_TOLERANCE = 1e-5
@@ -68,6 +67,7 @@ class _Forced:
 
 
 _variants: dict[str, dict[str, Variant]] = {}
+_preferred: dict[str, Callable[[Conv2dShape, Part], str]] = {}
 _forced: ContextVar[dict[str, _Forced] | None] = ContextVar("forced", default=None)
 
 
@@ -78,6 +78,11 @@ def register(variant: Variant) -> Variant:
         raise VariantError(f"there is a variant {variant.name!r} of {variant.op} already")
     names[variant.name] = variant
     return variant
+
+
+def prefer(op: str, name_of: Callable[[Conv2dShape, Part], str]) -> None:
+    """Say which variant of an operation runs where nothing is forced: (shape, part) -> its name."""
+    _preferred[op] = name_of
 
 
 def variants(op: str) -> dict[str, Variant]:
@@ -93,18 +98,22 @@ def variants(op: str) -> dict[str, Variant]:
     return dict(_variants[op])
 
 
-def choose(op: str, shape: Conv2dShape) -> Variant:
-    """The variant that runs this shape: the forced one if it can, else the first preferred."""
+def forced(op: str) -> str | None:
+    """The name of the variant that is forced, if one is."""
+    wish = (_forced.get() or {}).get(op)
+    return wish.variant.name if wish else None
+
+
+def choose(op: str, shape: Conv2dShape, part: Part = "forward") -> Variant:
+    """The variant that runs this shape: the forced one if it can, else the preferred one."""
     known = variants(op)
-    forced = (_forced.get() or {}).get(op)
-    if forced is not None:
-        if forced.variant.supports(shape):
-            forced.used = True
-            return forced.variant
-        forced.refused = shape
-    return next(
-        known[name] for name in PREFERENCE[op] if name in known and known[name].supports(shape)
-    )
+    wish = (_forced.get() or {}).get(op)
+    if wish is not None:
+        if wish.variant.supports(shape):
+            wish.used = True
+            return wish.variant
+        wish.refused = shape
+    return known[_preferred[op](shape, part)]
 
 
 @contextlib.contextmanager

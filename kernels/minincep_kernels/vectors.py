@@ -106,6 +106,9 @@ class Emitter:
     def load(self, pointer: ir.Value) -> ir.Value:
         return _load(self.builder, pointer)
 
+    def load_first(self, count: ir.Value, pointer: ir.Value) -> ir.Value:
+        return _load_first(self.builder, count, pointer)
+
     def prefetch(self, pointer: ir.Value, *, level: int) -> None:
         """Ask for a cache line in a cache level, 1 to 3, to read it later; any address will do."""
         byte = ir.PointerType(ir.IntType(8))
@@ -249,22 +252,41 @@ def enlist(routines: Iterable[Routine]) -> int:
     return first
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # Numba has no types
-def all_routines(typing: Any) -> Any:
-    """Write all routines: -> the address of their table.  Once, in the outermost function."""
+def table_of(*families: str) -> Any:
+    """A function for kernels that writes the routines of some families: () -> the address of a
+    table of them.  To be called once, in the outermost function.
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        module = builder.module
-        pointer = ir.PointerType(ir.IntType(8))
-        functions = [routine.define(module).bitcast(pointer) for routine in ROUTINES]
-        kind = ir.ArrayType(pointer, len(functions))
-        table = ir.GlobalVariable(module, kind, "minincep_routines")
-        table.linkage = "internal"
-        table.global_constant = True
-        table.initializer = ir.Constant(kind, functions)
-        return builder.ptrtoint(table, INT)
+    Parameters
+    ----------
+    families
+        How the names of the routines begin.  The table has empty places for all others, which cost
+        time to compile.
+    """
 
-    return types.int64(), generate
+    @intrinsic  # type: ignore[untyped-decorator]  # Numba has no types
+    def table(typing: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            module = builder.module
+            pointer = ir.PointerType(ir.IntType(8))
+            functions = [
+                routine.define(module).bitcast(pointer)
+                if routine.name.startswith(families)
+                else ir.Constant(pointer, None)
+                for routine in ROUTINES
+            ]
+            kind = ir.ArrayType(pointer, len(functions))
+            table = ir.GlobalVariable(module, kind, "minincep_routines")
+            table.linkage = "internal"
+            table.global_constant = True
+            table.initializer = ir.Constant(kind, functions)
+            return builder.ptrtoint(table, INT)
+
+        return types.int64(), generate
+
+    return table
+
+
+all_routines = table_of("tile", "winograd_input", "winograd_output")  # those of plans
 
 
 def call_routine(
@@ -290,8 +312,7 @@ def _store_first(
     builder: ir.IRBuilder, count: ir.Value, value: ir.Value, pointer: ir.Value
 ) -> None:
     """Store the first `count` lanes, and leave what lies behind them alone."""
-    lane = ir.Constant(ir.VectorType(INT, LANES), list(range(LANES)))
-    mask = builder.icmp_signed("<", lane, _splat(builder, count))
+    mask = _first(builder, count)
     pointer = builder.bitcast(pointer, VECTOR.as_pointer())
     kinds = [VECTOR, pointer.type, ir.IntType(32), mask.type]
     function = cgutils.get_or_insert_function(
@@ -300,6 +321,25 @@ def _store_first(
         f"llvm.masked.store.v{LANES}f32.p0",
     )
     builder.call(function, [value, pointer, ir.Constant(ir.IntType(32), 4), mask])
+
+
+def _load_first(builder: ir.IRBuilder, count: ir.Value, pointer: ir.Value) -> ir.Value:
+    """Load the first `count` lanes, and zeros for the others, which are not read."""
+    mask = _first(builder, count)
+    pointer = builder.bitcast(pointer, VECTOR.as_pointer())
+    kinds = [pointer.type, ir.IntType(32), mask.type, VECTOR]
+    function = cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(VECTOR, kinds),
+        f"llvm.masked.load.v{LANES}f32.p0",
+    )
+    return builder.call(function, [pointer, ir.Constant(ir.IntType(32), 4), mask, ZERO])
+
+
+def _first(builder: ir.IRBuilder, count: ir.Value) -> ir.Value:
+    """For each lane, whether it is one of the first `count`."""
+    lane = ir.Constant(ir.VectorType(INT, LANES), list(range(LANES)))
+    return builder.icmp_signed("<", lane, _splat(builder, count))
 
 
 def _splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
@@ -367,6 +407,18 @@ def load(typing: Any, array: Any, offset: Any) -> Any:
         return _load(builder, address(context, builder, signature.args[0], *arguments))
 
     return (_vector(array, types.int64), generate) if is_flat(array) else None
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load_first(typing: Any, array: Any, offset: Any, count: Any) -> Any:
+    """array[offset : offset + count] as a vector, zeros behind, count being at most LANES."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, offset, count = arguments
+        pointer = address(context, builder, signature.args[0], array, offset)
+        return _load_first(builder, count, pointer)
+
+    return (_vector(array, types.int64, types.int64), generate) if is_flat(array) else None
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -131,21 +131,60 @@ class Transform:
 
     def transform_output(self, emit: Emitter, products: Sequence[ir.Value]) -> list[ir.Value]:
         """A^T times the products, on vectors of channels: n -> m."""
+        return self._gather(emit, products, self.outputs, [Fraction(1)] * (1 + len(self.pairs)))
+
+    def transform_output_gradient(self, emit: Emitter, gy: Sequence[ir.Value]) -> list[ir.Value]:
+        """A times the gradient of the outputs: m -> n."""
+        return self._spread(emit, gy, [Fraction(1)] * (1 + len(self.pairs)))
+
+    def transform_filters(self, emit: Emitter, g: Sequence[ir.Value]) -> list[ir.Value]:
+        """G g, in float32: r -> n."""
+        return self._spread(emit, g, self._weights())
+
+    def transform_filter_gradient(
+        self, emit: Emitter, products: Sequence[ir.Value]
+    ) -> list[ir.Value]:
+        """G^T times the gradient of the products: n -> r."""
+        return self._gather(emit, products, self.taps, self._weights())
+
+    def _weights(self) -> list[Fraction]:
+        """1 / l(point) for 0 and for each pair, whose two points have the same."""
+        return [
+            1 / math.prod((point - q for q in self.points if q != point), start=Fraction(1))
+            for point in (Fraction(0), *self.pairs)
+        ]
+
+    def _spread(
+        self, emit: Emitter, values: Sequence[ir.Value], weights: Sequence[Fraction]
+    ) -> list[ir.Value]:
+        """The polynomial with these coefficients at each point, times the weight of the point."""
+        result = [_add_scaled(emit, None, weights[0], values[0])]
+        for p, weight in zip(self.pairs, weights[1:], strict=True):
+            halves: list[Any] = [None, None]  # even and odd powers
+            for power, value in enumerate(values):
+                halves[power % 2] = _add_scaled(emit, halves[power % 2], weight * p**power, value)
+            result += [emit.add(*halves), emit.subtract(*halves)]
+        return [*result, values[-1]]
+
+    def _gather(
+        self, emit: Emitter, products: Sequence[ir.Value], count: int, weights: Sequence[Fraction]
+    ) -> list[ir.Value]:
+        """The transpose of `_spread`: n -> count."""
         zero, infinity = products[0], products[-1]
         sums, differences = [], []
         for plus, minus in zip(products[1:-1:2], products[2:-1:2], strict=True):
             sums.append(emit.add(plus, minus))
             differences.append(emit.subtract(plus, minus))
         result = []
-        for power in range(self.outputs):
-            parts = differences if power % 2 else sums
-            scaled = [(part, p**power) for part, p in zip(parts, self.pairs, strict=True)]
-            total = zero if power == 0 else None
-            if power == self.outputs - 1:
+        for power in range(count):
+            total = None
+            if power == count - 1:
                 total = infinity
-            for part, factor in scaled:
-                total = _add_scaled(emit, total, factor, part)
-            assert total is not None
+            if power == 0:
+                total = _add_scaled(emit, total, weights[0], zero)
+            parts = differences if power % 2 else sums
+            for part, p, weight in zip(parts, self.pairs, weights[1:], strict=True):
+                total = _add_scaled(emit, total, weight * p**power, part)
             result.append(total)
         return result
 
@@ -213,14 +252,14 @@ def _each(
     return list(getattr(transform, which)(emit, values))
 
 
-def _twice(tile: Tile, which: str, emit: Emitter, grid: list[list[ir.Value]]) -> list[ir.Value]:
+def twice(tile: Tile, which: str, emit: Emitter, grid: list[list[ir.Value]]) -> list[ir.Value]:
     """Transform the rows of a grid of vectors, then its columns; -> row by row."""
     rows = [_each(tile.across, which, emit, row) for row in grid]
     columns = [_each(tile.down, which, emit, list(column)) for column in zip(*rows, strict=True)]
     return [value for row in zip(*columns, strict=True) for value in row]
 
 
-def _grid(values: list[ir.Value], width: int) -> list[list[ir.Value]]:
+def grid(values: list[ir.Value], width: int) -> list[list[ir.Value]]:
     return [values[first : first + width] for first in range(0, len(values), width)]
 
 
@@ -236,7 +275,7 @@ TILES = (
 )
 
 
-def _places(emit: Emitter, table: ir.Value, count: int) -> list[ir.Value]:
+def places(emit: Emitter, table: ir.Value, count: int) -> list[ir.Value]:
     """The addresses in a table."""
     builder = emit.builder
     numbers = [builder.load(builder.gep(table, [whole(i)])) for i in range(count)]
@@ -252,12 +291,12 @@ def _vectors_of(emit: Emitter, channels: ir.Value) -> ir.Value:
 def _write_input(tile: Tile, emit: Emitter) -> None:
     """B^T d B of one tile, for all channels, `LANES` at a time."""
     table, out, stride, channels = emit.function.args
-    places = _places(emit, table, tile.products)
+    addresses = places(emit, table, tile.products)
 
     def vector(index: ir.Value, _: list[ir.Value]) -> list[ir.Value]:
         channel = emit.builder.mul(index, whole(LANES))
-        d = [emit.load(emit.at(place, channel)) for place in places]
-        transformed = _twice(tile, "transform_input", emit, _grid(d, tile.across.inputs))
+        d = [emit.load(emit.at(place, channel)) for place in addresses]
+        transformed = twice(tile, "transform_input", emit, grid(d, tile.across.inputs))
         for position, value in enumerate(transformed):
             line = emit.at(out, emit.builder.mul(stride, whole(position)))
             emit.store(value, emit.at(line, channel))
@@ -270,7 +309,7 @@ def _write_output(tile: Tile, emit: Emitter) -> None:
     """max(floor, A^T products A + bias) of one tile, for all channels, `LANES` at a time."""
     products, stride, bias, table, channels, floor = emit.function.args
     builder = emit.builder
-    places = _places(emit, table, math.prod(tile.outputs))
+    addresses = places(emit, table, math.prod(tile.outputs))
     floors = emit.splat(floor)
 
     def vector(index: ir.Value, _: list[ir.Value]) -> list[ir.Value]:
@@ -279,13 +318,13 @@ def _write_output(tile: Tile, emit: Emitter) -> None:
         for position in range(tile.products):
             line = emit.at(products, builder.mul(stride, whole(position)))
             m.append(emit.load(emit.at(line, channel)))
-        y = _twice(tile, "transform_output", emit, _grid(m, tile.across.inputs))
+        y = twice(tile, "transform_output", emit, grid(m, tile.across.inputs))
         start = emit.load(emit.at(bias, channel))
         y = [emit.at_least(emit.add(value, start), floors) for value in y]
         left = builder.sub(channels, channel)
 
         def store(put: Callable[[ir.Value, ir.Value], None]) -> list[ir.Value]:
-            for value, place in zip(y, places, strict=True):
+            for value, place in zip(y, addresses, strict=True):
                 put(value, emit.at(place, channel))
             return []
 
@@ -299,11 +338,11 @@ def _write_output(tile: Tile, emit: Emitter) -> None:
     emit.loop(_vectors_of(emit, channels), [], vector)
 
 
-_TABLE = ir.PointerType(INT)
+TABLE = ir.PointerType(INT)
 _FIRST_INPUT = enlist(
     Routine(
         f"winograd_input_{number}",
-        (_TABLE, POINTER, INT, INT),
+        (TABLE, POINTER, INT, INT),
         functools.partial(_write_input, tile),
     )
     for number, tile in enumerate(TILES)
@@ -311,21 +350,21 @@ _FIRST_INPUT = enlist(
 _FIRST_OUTPUT = enlist(
     Routine(
         f"winograd_output_{number}",
-        (POINTER, INT, POINTER, _TABLE, INT, FLOAT),
+        (POINTER, INT, POINTER, TABLE, INT, FLOAT),
         functools.partial(_write_output, tile),
     )
     for number, tile in enumerate(TILES)
 )
 
 
-def _is_table(kind: Any) -> bool:
+def is_table(kind: Any) -> bool:
     """Whether this is the Numba type of a table of addresses: an array of int64, or an address."""
     if isinstance(kind, types.Array):
         return bool(kind.dtype == types.int64 and kind.ndim == 1)
     return kind in (types.int64, types.uint64)
 
 
-def _table(context: Any, builder: Any, kind: Any, table: Any, offset: Any) -> Any:
+def table_at(context: Any, builder: Any, kind: Any, table: Any, offset: Any) -> Any:
     if isinstance(kind, types.Array):
         data = context.make_array(kind)(context, builder, table).data
     else:
@@ -358,12 +397,12 @@ def transform_input(
     channels
         Read and written up to the next multiple of `LANES`.
     """
-    if not (_is_table(table) and is_flat(out)):
+    if not (is_table(table) and is_flat(out)):
         return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         routines, number, table, table_offset, out, out_offset, stride, channels = arguments
-        table = _table(context, builder, signature.args[2], table, table_offset)
+        table = table_at(context, builder, signature.args[2], table, table_offset)
         out = address(context, builder, signature.args[4], out, out_offset)
         values = [table, out, stride, channels]
         call_routine(builder, routines, _FIRST_INPUT, number, values)
@@ -404,7 +443,7 @@ def transform_output(
     table, table_offset
         Where the outputs go, row by row: addresses of channel 0.
     """
-    if not (is_flat(products) and is_flat(weights) and _is_table(table)):
+    if not (is_flat(products) and is_flat(weights) and is_table(table)):
         return None
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -412,7 +451,7 @@ def transform_output(
         bias_offset, table, table_offset, channels, floor = arguments[6:]
         products = address(context, builder, signature.args[2], products, products_offset)
         bias = address(context, builder, signature.args[5], weights, bias_offset)
-        table = _table(context, builder, signature.args[7], table, table_offset)
+        table = table_at(context, builder, signature.args[7], table, table_offset)
         values = [products, stride, bias, table, channels, floor]
         call_routine(builder, routines, _FIRST_OUTPUT, number, values)
         return context.get_dummy_value()

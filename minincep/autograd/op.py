@@ -22,6 +22,13 @@ An op whose result has not the shape of its first input says so, without working
 While somebody listens (`tracing`), ops do only that: the listener hears what is called with what,
 and the results are placeholders, which have a shape and no numbers of their own.
 
+An op that does the work of several at once, to save passes over memory, says what they are.  A
+listener hears of them instead:
+
+    @batch_norm_relu.parts
+    def _(*inputs, **static):
+        return relu(batch_norm(*inputs, **static))
+
 The engine does the rest: it checks the types of numbers, records nodes, undoes broadcasting and
 adds gradients up.  Ops never do.  What it checks, it reads from the signature of the forward: an
 input may be None if it is annotated `Array | None`, a static argument annotated `float` must be a
@@ -76,6 +83,7 @@ class Op:
         self._whole = whole or {}
         self._vjp: Callable[..., tuple[Array | None, ...]] | None = None
         self._shape: Callable[..., tuple[int, ...]] = _shape_of_first
+        self._parts: Callable[..., Tensor] | None = None
         functools.update_wrapper(self, forward)
 
     def vjp(self, rule: Callable[..., tuple[Array | None, ...]]) -> None:
@@ -89,6 +97,10 @@ class Op:
         """
         self._shape = rule
 
+    def parts(self, rule: Callable[..., Tensor]) -> None:
+        """Decorator that gives the op what it is made of: (inputs, **static) -> result, by ops."""
+        self._parts = rule
+
     @property
     def input_names(self) -> tuple[str, ...]:
         """Names of the array inputs, in order."""
@@ -101,16 +113,20 @@ class Op:
         try:
             inputs, static = self._checked(*inputs, **static)
             arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
-            if tracer is not None:
+            if tracer is None:
+                result, residuals = self._forward(*arrays, **static)
+            else:
                 shape = self._shape(*arrays, **static)
-                output = placeholder(shape, next(x.dtype for x in arrays if x is not None))
-                tracer.record(self, inputs, static, path, output)
-                return output
-            result, residuals = self._forward(*arrays, **static)
+                if self._parts is None:
+                    output = placeholder(shape, next(x.dtype for x in arrays if x is not None))
+                    tracer.record(self, inputs, static, path, output)
+                    return output
         except (TypeError, ValueError) as error:
             if path:
                 error.add_note(f"in layer {path}")
             raise
+        if tracer is not None and self._parts is not None:
+            return self._parts(*inputs, **static)
         output = Tensor(np.asarray(result))  # a product of arrays without axes is a number
         if _recording.get() and any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
             output.requires_grad = True
@@ -204,6 +220,11 @@ def no_grad() -> Iterator[None]:
         yield
     finally:
         _recording.reset(token)
+
+
+def is_recording() -> bool:
+    """Whether ops leave nodes: not under `no_grad`, and not while somebody traces."""
+    return _recording.get() and _tracer.get() is None
 
 
 @contextlib.contextmanager

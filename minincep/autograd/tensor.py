@@ -12,18 +12,22 @@ Read backwards, the tape gives gradients:
 2. Each op's rule turns the gradient of its result into those of its inputs.
 3. Gradients that meet are added: inside the tape in a table, at the leaves in `Tensor.grad`.
 
+A gradient that nobody else holds is not copied but changed, which is seen from Python's counts of
+references: a rule may well return what it got, or twice the same array, or a part of what it keeps.
+
 No step recurses, so a chain of any length works.
 """
 
 import contextlib
 import itertools
+import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
 import numpy as np
 
-from minincep_kernels import Array
+from minincep_kernels import Array, elementwise
 from minincep_kernels.errors import DTypeError, ShapeError
 
 _numbers = itertools.count()
@@ -205,27 +209,24 @@ class Tensor:
             )
 
         start = self.node or self
-        gradients: dict[int, Array] = {id(start): gradient}
+        gradients: dict[int, list[Array]] = {id(start): [gradient]}
         waiting = _behind(start)
         while waiting:
             place = waiting.pop()  # so that nothing keeps what has been read in memory
-            # NumPy makes numbers of the sums and products of arrays without axes.
-            arrived = np.asarray(gradients.pop(id(place)))
+            arrived = gradients.pop(id(place))
             if isinstance(place, Tensor):
-                # A copy: what arrived may be shared with another leaf, or belong to the caller.
-                total = arrived.copy() if place.grad is None else place.grad + arrived
-                place.grad = np.asarray(total)
+                place.grad = _total(place.grad, arrived)
                 continue
-            for source, shape, share in zip(
-                place.inputs, place.shapes, _shares(place, arrived), strict=True
-            ):
-                if source is None or share is None:
-                    continue
-                share = unbroadcast(share, shape)
-                key = id(source)
-                gradients[key] = gradients[key] + share if key in gradients else share
+            inputs, shapes = place.inputs, place.shapes
+            shares = _shares(place, arrived.pop())
             if not retain_tape:
                 place.free()
+            for source, shape, share in zip(inputs, shapes, _one_by_one(shares), strict=True):
+                if source is None or share[0] is None:
+                    continue
+                share[0] = np.asarray(unbroadcast(share[0], shape))
+                key = id(source)
+                gradients[key] = [_sum(gradients[key], share)] if key in gradients else share
 
 
 def _behind(start: Node | Tensor) -> list[Node | Tensor]:
@@ -250,7 +251,7 @@ def _behind(start: Node | Tensor) -> list[Node | Tensor]:
     return sorted(found.values(), key=lambda place: getattr(place, "number", -1))
 
 
-def _shares(node: Node, gy: Array) -> tuple[Array | None, ...]:
+def _shares(node: Node, gy: Array) -> list[Array | None]:
     """Gradients of the inputs of a node, checked: a rule that forgets one is a mistake of ours."""
     needs = tuple(source is not None for source in node.inputs)
     try:
@@ -262,7 +263,54 @@ def _shares(node: Node, gy: Array) -> tuple[Array | None, ...]:
     for need, share in zip(needs, shares, strict=True):
         if need and share is None:
             raise RuntimeError(f"the backward rule of {node.op.name} left out a gradient")
-    return shares
+    return list(shares)
+
+
+# Gradients on their way are alone in a list: so only the list and what somebody else keeps counts.
+
+
+def _one_by_one(shares: list[Any]) -> Iterator[list[Any]]:
+    """Each in a list of its own, and no more in the one that it comes from."""
+    for index in range(len(shares)):
+        share, shares[index] = [shares[index]], None
+        yield share
+
+
+def _references(held: list[Any]) -> list[int]:
+    """How many refer to the only thing in a list, to what its memory belongs to, and so on."""
+    counts = []
+    thing = held[0]
+    while thing is not None:
+        counts.append(sys.getrefcount(thing))
+        thing = getattr(thing, "base", None)
+    return counts
+
+
+_ALONE = max(_references([np.empty(2)[:1]]))
+
+
+def _is_ours(held: list[Array]) -> bool:
+    """Whether nobody but this list holds an array or another view of its memory."""
+    if max(_references(held)) > _ALONE:
+        return False
+    return bool(held[0].flags.c_contiguous and held[0].flags.writeable)
+
+
+def _sum(a: list[Array], b: list[Array]) -> Array:
+    """The sum of two gradients, in the place of one that is ours."""
+    if a[0].shape == b[0].shape and a[0].dtype == b[0].dtype:
+        for total, other in ((a, b), (b, a)):
+            if _is_ours(total):
+                elementwise.accumulate(other[0], total[0])
+                return total[0]
+    return np.asarray(a[0] + b[0])
+
+
+def _total(before: Array | None, arrived: list[Array]) -> Array:
+    """The gradient of a leaf, an array that belongs to nobody else."""
+    if before is None:
+        return arrived[0] if _is_ours(arrived) else arrived[0].copy()
+    return _sum([before], arrived)
 
 
 def kind_of(x: object) -> str:

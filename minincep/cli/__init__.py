@@ -12,6 +12,8 @@ COMMANDS = {
     "classify": "What is in these pictures?",
     "embed": "Vectors that are close for pictures that are alike.",
     "features": "What comes out inside the network.",
+    "train": "A network learns from a folder of pictures.",
+    "evaluate": "How good a network is on pictures whose classes are known.",
     "info": "This installation, or a weights file.",
     "download": "Fetch published weights.",
     "convert": "Other people's weights into a weights file, or ours into theirs.",

@@ -42,14 +42,20 @@ class NewFile:
     it works in a thread (`run`), for an interruption, which reaches only the main one, would be a
     failure, too, or leave half of what belongs together.
 
+    Parameters
+    ----------
+    durable
+        Bring the file to the disk before it is moved: then it is whole after a power failure, too.
+
     Raises
     ------
     OSError
         If it cannot be written.  Nothing of it is left then, and an old file is as it was.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
         self.path = path
+        self._durable = durable
         self._target = Path(os.path.realpath(path))  # a link to a file stays one
         self._part = self._target.with_name(f".{self._target.name}.{uuid.uuid4().hex}")
         self._failure: OSError | None = None
@@ -124,6 +130,8 @@ class NewFile:
             self._thread.shutdown()
             self.check()
             with writing(self.path):
+                if self._durable:
+                    os.fsync(self._file.fileno())
                 self._file.close()
                 os.replace(self._part, self._target)
         except BaseException:

@@ -185,7 +185,7 @@ def _described(path: Path, file: h5py.File, labels: h5py.Dataset | None) -> Netw
 
 
 def _labels(path: Path, dataset: h5py.Dataset, classes: int) -> list[str]:
-    with _reading(path):
+    with reading(path):
         if dataset.shape != (classes,) or h5py.check_string_dtype(dataset.dtype) is None:
             raise WeightError(f"{path}: there must be {classes} labels, text, one for each class")
         return [printable(value.decode(errors="replace")) for value in dataset[()].tolist()]
@@ -197,8 +197,8 @@ def printable(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Name the file in what h5py raises for damaged ones."""
+def reading(path: Path) -> Iterator[None]:
+    """Within the `with` block, name the file in what h5py raises for damaged ones."""
     try:
         yield
     except WeightError:
@@ -219,7 +219,7 @@ def open_file(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         reason = "is a folder" if path.is_dir() else "there is no such file"
         raise WeightError(f"{path}: {reason}")
-    with _reading(path):
+    with reading(path):
         with path.open("rb") as content:
             check_heaps(path, content)
         file = h5py.File(path, "r")
@@ -239,7 +239,7 @@ def attribute(
     """
     wanted = h5py.h5t.STRING if kind is str else h5py.h5t.INTEGER
     value: Any = default
-    with _reading(path):
+    with reading(path):
         if name in group.attrs:
             stored = group.attrs.get_id(name)
             # Before it is read: values of some other types, damaged, make the library crash.
@@ -270,7 +270,7 @@ def datasets(path: Path, root: h5py.Group) -> dict[str, h5py.Dataset]:
     found: dict[str, h5py.Dataset] = {}
     seen: set[int] = set()
     waiting = [("", root)]
-    with _reading(path):
+    with reading(path):
         while waiting:
             prefix, group = waiting.pop()
             address = h5py.h5o.get_info(group.id).addr
@@ -301,7 +301,7 @@ def check_size(path: Path, stored: Iterable[h5py.Dataset]) -> None:
     WeightError
         If the arrays are more than `COMPRESSION` times the size of the file.
     """
-    with _reading(path):
+    with reading(path):
         claimed = sum(dataset.nbytes for dataset in stored)
     if claimed > COMPRESSION * path.stat().st_size:
         raise WeightError(f"{path}: claims {claimed:,} bytes of weights, far more than it can hold")
@@ -315,7 +315,7 @@ def read(path: Path, name: str, dataset: h5py.Dataset) -> Array:
     WeightError
         If it cannot be read, or holds what is no weight.
     """
-    with _reading(path):
+    with reading(path):
         if dataset.dtype.kind != "f" or dataset.dtype.itemsize > 8:
             raise WeightError(f"{path}: {name} holds {dataset.dtype}, not floating-point numbers")
         with np.errstate(over="ignore"):  # becomes infinite, which is refused

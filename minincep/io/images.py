@@ -1,7 +1,9 @@
 """From a picture file to the network's input.  Decoding and resampling are Pillow's."""
 
+import contextlib
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,11 @@ Pixels = npt.NDArray[np.uint8]
 # (EPS starts Ghostscript), and some are hardly used by anybody but attackers.
 KINDS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "AVIF", "JPEG2000")
 
+SUFFIXES = {
+    *(".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif", ".bmp"),
+    *(".pbm", ".pgm", ".ppm", ".jp2", ".j2k"),
+}  # which files of a folder are meant
+
 MOST_PIXELS = 89_478_485  # a quarter of a gigabyte in RGB; Pillow begins to warn there, too
 
 
@@ -32,6 +39,20 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         If the file is missing, no picture of `KINDS`, damaged, or so large that decoding it is
         refused.
     """
+    with opened(path) as image:
+        image.load()
+        return upright(image)
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """A picture whose header is read and checked, to be decoded inside.
+
+    Raises
+    ------
+    ImageError
+        As `open_image`; whatever fails inside is taken for damage of the file.
+    """
     path = Path(path)
     if not path.is_file():
         reason = "is a folder" if path.is_dir() else "there is no such file"
@@ -42,8 +63,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         with Image.open(path, formats=kinds) as image:
             if image.width * image.height > MOST_PIXELS:  # known before anything is decoded
                 raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-            image.load()
-            return upright(image)
+            yield image
     except UnidentifiedImageError:
         raise ImageError(f"{path}: not a picture of a kind that can be read") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError, MemoryError) as error:
@@ -144,6 +164,8 @@ def _neighbours(
 
 def scaled(pixels: Pixels | npt.NDArray[np.float64], scaling: str) -> npt.NDArray[np.float32]:
     """Grey levels 0 to 255 to what the network was trained with: (H, W, 3) -> (H, W, 3)."""
+    if pixels.dtype == np.uint8 and scaling != "whitening":  # a number for each grey level
+        return scaled(np.arange(256.0), scaling).take(np.asarray(pixels, np.uint8))
     x = pixels.astype(np.float64)
     match scaling:
         case "symmetric":

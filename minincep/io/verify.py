@@ -31,6 +31,7 @@ from minincep.models.network import SMALLEST
 from minincep.models.registry import build_model
 from minincep_kernels import Array
 from minincep_kernels.errors import ConfigError
+from minincep_kernels.registry import forced, use
 
 LARGEST = 4096  # pixels, and
 MOST_SAMPLES = 1_000_000  # of an end point: a damaged file must not make us allocate without end
@@ -183,7 +184,7 @@ def verify(network: Network, case: Case, run: Run | None = None, rule: Rule = EA
     ----------
     run
         Gives the end points of these names for prepared pictures; by default the network does,
-        op by op.
+        op by op, with direct convolution (`im2col`) where no other variant is forced.
 
     Raises
     ------
@@ -217,7 +218,7 @@ def verify(network: Network, case: Case, run: Run | None = None, rule: Rule = EA
 
 def _op_by_op(network: Network) -> Run:
     def run(x: Array, names: Collection[str]) -> Mapping[str, Array]:
-        with no_grad():
+        with no_grad(), use(conv2d=forced("conv2d") or "im2col"):
             found = network.run_endpoints(Tensor(x), names)
         return {name: y.data for name, y in found.items()}
 

@@ -18,8 +18,11 @@ Names are the released ones: `conv("0b_3x3", 96)` is `Conv2d_0b_3x3` in TF-slim 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 from minincep.autograd import ops
+from minincep.autograd.op import is_recording
+from minincep.autograd.recompute import recompute
 from minincep.autograd.tensor import Tensor
 from minincep.nn.layers import (
     AvgPool2d,
@@ -33,7 +36,7 @@ from minincep.nn.layers import (
     MaxPool2d,
     Softmax,
 )
-from minincep.nn.module import Module, report, wanted
+from minincep.nn.module import Module, endpoints, report, wanted
 from minincep_kernels.shapes import Padding
 
 
@@ -167,7 +170,16 @@ def l2_normalize(name: str) -> Definition:
 
 
 class Chain(Module):
-    """One after the other.  A part with a name becomes an attribute of that name in lower case."""
+    """One after the other.  A part with a name becomes an attribute of that name in lower case.
+
+    Attributes
+    ----------
+    recompute
+        Whether parts with weights keep only their input for the backward pass, and run again
+        there: less memory for more time.  `recompute_blocks` sets it.
+    """
+
+    recompute: bool = False
 
     def __init__(self, parts: Branch, channels: int, settings: Settings) -> None:
         self.parts: tuple[Module, ...] = ()
@@ -182,9 +194,49 @@ class Chain(Module):
         self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
-        for part in self.parts:
-            x = part(x)
+        return self._run(self.parts, x)
+
+    def after_projection(self, y: Tensor) -> Tensor:
+        """What comes out, given the convolution of the first part, without its batch norm."""
+        first, *rest = self.parts
+        assert isinstance(first, Conv2d)
+        return self._run(rest, first.normalised(y))
+
+    def _run(self, parts: Sequence[Module], x: Tensor) -> Tensor:
+        for part in parts:
+            again = self.recompute and isinstance(part, Conv2d | Concat) and not _asked_inside(part)
+            x = _recomputed(part, x) if again else part(x)
         return x
+
+    def recompute_blocks(self, mode: bool = True) -> Self:
+        """Set `recompute` for this chain and the chains in it, not for what is inside a block.
+
+        In a network, each block and each convolution of the stem then keeps its input only.
+        """
+        self.recompute = mode
+        for part in self.parts:
+            if isinstance(part, Chain):
+                part.recompute_blocks(mode)
+        return self
+
+
+def _recomputed(part: Module, x: Tensor) -> Tensor:
+    """What a part gives; see `autograd.recompute`."""
+
+    def run(x: Tensor) -> Tensor:
+        with endpoints(()):  # the end point of the part is y below, with all of its tape
+            return part(x)
+
+    y = recompute(run, x, part.parameters().values())
+    if part.endpoint:
+        report(part.endpoint, y)
+    return y
+
+
+def _asked_inside(part: Module) -> bool:
+    """Whether somebody waits for an end point inside of a part, which must be on the tape then."""
+    inside = [module for _, module in part.modules() if module is not part]
+    return any(wanted(m.name if isinstance(m, Side) else m.endpoint) for m in inside)
 
 
 class Concat(Module):
@@ -193,7 +245,7 @@ class Concat(Module):
     def __init__(
         self, branches: Sequence[Branch], channels: int, settings: Settings, *, flat: bool = False
     ) -> None:
-        self.branches: tuple[Module, ...] = ()
+        self.branches: tuple[Chain, ...] = ()
         for index, parts in enumerate(branches):
             module = Chain(parts, channels, settings)
             setattr(self, f"_{index}" if flat else f"branch_{index}", module)
@@ -201,7 +253,34 @@ class Concat(Module):
         self.channels = sum(branch.channels for branch in self.branches)
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.concat(*[branch(x) for branch in self.branches])
+        projections = _projections(self.branches) if is_recording() else []
+        if len(projections) < 2:
+            return ops.concat(*[branch(x) for branch in self.branches])
+        # One convolution reads the input once, where each would read it all, and adds up the
+        # gradients of x that each would write.  Where no tape is kept, plans do the same.
+        joined = ops.conv2d(x, ops.concat(*[conv.weight for conv in projections]))
+        found, first = [], 0
+        for branch in self.branches:
+            if branch.parts[0] in projections:
+                last = first + branch.parts[0].channels
+                part = ops.channels(joined, first=first, last=last)
+                found.append(branch.after_projection(part))
+                first = last
+            else:
+                found.append(branch(x))
+        return ops.concat(*found)
+
+
+def _projections(branches: Sequence[Chain]) -> list[Conv2d]:
+    """Those 1 x 1 convolutions with batch norm that branches begin with."""
+    first = [branch.parts[0] for branch in branches if branch.parts]
+    return [
+        part
+        for part in first
+        if isinstance(part, Conv2d)
+        and part.batch_norm is not None
+        and part.weight.shape[:2] == part.stride == (1, 1)
+    ]
 
 
 def concat(*branches: Branch) -> Definition:
@@ -247,9 +326,8 @@ class Residual(Concat):
         self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
-        change = ops.scale(self.conv2d_1x1(super().forward(x)), factor=self.scale)
-        y = ops.add(x, change)
-        return ops.relu(y) if self.relu else y
+        change = self.conv2d_1x1(super().forward(x))
+        return ops.add_scaled(x, change, factor=self.scale, with_relu=self.relu)
 
 
 def residual(*branches: Branch, scale: float, relu: bool = True) -> Definition:

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from minincep.autograd import ops
+from minincep.autograd.recompute import once
 from minincep.autograd.tensor import Tensor
 from minincep.nn.module import Module, Parameter
 from minincep_kernels import Array, norm
@@ -19,10 +20,12 @@ EPS = 1e-3  # of all released weights; PyTorch's default of 1e-5 is wrong for th
 
 
 class BatchNorm(Module):
-    """Batch normalisation over all axes but the last: (..., C) -> (..., C).
+    """Batch normalisation over all axes but the last, and perhaps a ReLU: (..., C) -> (..., C).
 
     Attributes
     ----------
+    relu
+        Whether a ReLU follows; `Conv2d` sets it.
     gamma
         None in the released weights: before a ReLU and another layer, it adds nothing.
     decay
@@ -43,6 +46,7 @@ class BatchNorm(Module):
     eps: float
     decay: float
     frozen: bool
+    relu: bool
 
     def __init__(
         self, channels: int, *, gamma: bool = False, eps: float = EPS, decay: float = 0.99
@@ -55,22 +59,26 @@ class BatchNorm(Module):
         self.eps = eps
         self.decay = decay
         self.frozen = False
+        self.relu = False
 
     def forward(self, x: Tensor) -> Tensor:
-        of_batch = self.training and not self.frozen
-        mean, variance = self.running_mean, self.running_var
-        if of_batch:
-            rows = x.data.size // self.channels
-            if rows < 2:
-                raise ShapeError(
-                    f"batch statistics of {x.shape} are those of {rows} value a channel, which "
-                    "leave nothing to train: use a larger batch, or frozen batch norm"
-                )
-            mean, variance = norm.statistics(x.data)
-            self._follow(mean, variance, rows)
-        return ops.batch_norm(
-            x, self.gamma, self.beta, mean, variance, eps=self.eps, of_batch=of_batch
-        )
+        mean, variance, of_batch = once(lambda: self._statistics(x))
+        op = ops.batch_norm_relu if self.relu else ops.batch_norm
+        return op(x, self.gamma, self.beta, mean, variance, eps=self.eps, of_batch=of_batch)
+
+    def _statistics(self, x: Tensor) -> tuple[Array, Array, bool]:
+        """Mean and variance to normalise with, and whether they are those of the batch."""
+        if self.frozen or not self.training:
+            return self.running_mean, self.running_var, False
+        rows = x.data.size // self.channels
+        if rows < 2:
+            raise ShapeError(
+                f"batch statistics of {x.shape} are those of {rows} value a channel, which "
+                "leave nothing to train: use a larger batch, or frozen batch norm"
+            )
+        mean, variance = norm.statistics(x.data)
+        self._follow(mean, variance, rows)
+        return mean, variance, True
 
     def _follow(self, mean: Array, variance: Array, rows: int) -> None:
         """Move the running statistics; the variance is kept unbiased, as PyTorch and TF do."""
@@ -107,12 +115,18 @@ class Conv2d(Module):
         self.weight = _weight(*kernel_size, channels_in, channels)
         self.bias = None if batch_norm else _weight(channels)
         self.batch_norm = batch_norm
+        if batch_norm is not None:
+            batch_norm.relu = True
         self.stride = (stride, stride)
         self.padding = padding
 
     def forward(self, x: Tensor) -> Tensor:
         y = ops.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
-        return y if self.batch_norm is None else ops.relu(self.batch_norm(y))
+        return self.normalised(y)
+
+    def normalised(self, y: Tensor) -> Tensor:
+        """What comes out, given the convolution."""
+        return y if self.batch_norm is None else self.batch_norm(y)
 
 
 class Dense(Module):
@@ -204,10 +218,14 @@ class Dropout(Module):
         self.generator = np.random.default_rng(0)
 
     def forward(self, x: Tensor) -> Tensor:
+        keep = once(lambda: self._mask(x))
+        return x if keep is None else ops.dropout(x, keep, rate=self.rate)
+
+    def _mask(self, x: Tensor) -> Array | None:
         if not self.training or self.rate == 0:
-            return x
-        keep = self.generator.random(x.shape) >= self.rate
-        return ops.dropout(x, keep, rate=self.rate)
+            return None
+        mask: Array = self.generator.random(x.shape) >= self.rate
+        return mask
 
 
 class Softmax(Module):

@@ -1,5 +1,6 @@
 """Every op on every sample, right and wrong: one test for each thing that holds for all."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,12 @@ from tests.samples import SAMPLES, Sample
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PUBLIC = {name: value for name, value in vars(ops).items() if isinstance(value, Op)}
-TRAINING = ("dropout", "softmax_cross_entropy")  # no trace takes them
+TRAINING = (
+    "centre_loss",
+    "dropout",
+    "softmax_cross_entropy",
+    "triplet_loss",
+)  # no trace takes them
 EACH_SAMPLE = pytest.mark.parametrize(
     "sample", SAMPLES, ids=lambda sample: f"{sample.op.name}: {sample.name}"
 )
@@ -170,6 +176,22 @@ def test_shape_in_a_trace(sample: Sample, dtype: Any) -> None:
 def test_error_in_a_trace(sample: ErrorSample) -> None:
     with tracing(Silent()):
         test_error(sample)
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize(
+    "sample",
+    [sample for sample in SAMPLES if sample.op._parts is not None],
+    ids=lambda sample: f"{sample.op.name}: {sample.name}",
+)
+def test_an_op_is_the_same_as_its_parts(sample: Sample, dtype: Any) -> None:
+    """The same numbers to the last bit, and a gradient that differs in rounding only."""
+    arrays = sample.arrays(dtype)
+    y, gradients = run(sample, tensors(sample, arrays))
+    in_parts = replace(sample, op=sample.op._parts)  # type: ignore[arg-type]
+    of_parts, wanted = run(in_parts, tensors(sample, arrays))
+    np.testing.assert_array_equal(y, of_parts)
+    assert_all_close(gradients, wanted)
 
 
 @pytest.mark.parametrize("name", PUBLIC)

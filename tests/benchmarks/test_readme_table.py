@@ -1,4 +1,4 @@
-"""The README gets its figures from the report, and keeps everything else."""
+"""The README gets its figures from the reports, and keeps everything else."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def report() -> dict[str, Any]:
 
 
 def test_table_has_times_ratios_and_absences(report: dict[str, Any]) -> None:
-    lines = readme_table.table(report).splitlines()
+    lines = readme_table.peers_table(report).splitlines()
     assert "| inception_v4 | 1 | 2 | 10.0 | 8.0 | 30.0 | 0.80 (0.70 to 0.90) |" in lines
     assert "| inception_v4 | 8 | 2 | 10.0 | 8.0 | – | 0.80 (0.70 to 0.90) |" in lines
     assert "| inception_v4 | 1.3 s, 346 MB | 1.3 s, 346 MB | 1.3 s, 346 MB |" in lines
@@ -53,26 +53,63 @@ def test_table_has_times_ratios_and_absences(report: dict[str, Any]) -> None:
 
 def test_memory_may_be_unknown(report: dict[str, Any]) -> None:
     report["results"][0]["first answer"]["fast"]["megabytes"] = None
-    assert "| 1.3 s, 346 MB | 1.3 s | 1.3 s, 346 MB |" in readme_table.table(report)
+    assert "| 1.3 s, 346 MB | 1.3 s | 1.3 s, 346 MB |" in readme_table.peers_table(report)
+
+
+@pytest.fixture
+def training(report: dict[str, Any]) -> dict[str, Any]:
+    seconds = {"minincep": spread(1.9, 2.0, 2.1), "PyTorch": spread(2.9, 3.126, 3.3)}
+    result = {"model": "inception_v4", "batch": 8, "threads": 2, "seconds": seconds}
+    memory = {"minincep": {"peak": 1234.5}, "PyTorch": {"peak": 2345.6}}
+    ratios = {"PyTorch": spread(1.5, 1.56, 1.61)}
+    results = [result | {"ratios": ratios, "memory": memory}]
+    return {"machine": report["machine"], "results": results}
+
+
+def test_training_table_has_times_ratios_and_memory(training: dict[str, Any]) -> None:
+    lines = readme_table.training_table(training).splitlines()
+    titles = "network | batch | threads | minincep | PyTorch | PyTorch / minincep | minincep, MB"
+    assert f"| {titles} | PyTorch, MB |" in lines
+    assert "| inception_v4 | 8 | 2 | 2.00 | 3.13 | 1.56 (1.50 to 1.61) | 1234 | 2346 |" in lines
+    assert lines[0].endswith(
+        "MB: most memory of the process. Machine: 2 cores, Test CPU avx2 avx512f."
+    )
+    assert lines[-1] == "Versions: minincep 1.2, python 3.11.7."
+
+
+def test_memory_in_training_may_be_unknown(training: dict[str, Any]) -> None:
+    for held in training["results"][0]["memory"].values():
+        held["peak"] = None
+    text = readme_table.training_table(training)
+    assert "| inception_v4 | 8 | 2 | 2.00 | 3.13 | 1.56 (1.50 to 1.61) |" in text.splitlines()
+    assert "MB" not in text
 
 
 def test_only_what_is_between_the_marks_is_rewritten(
-    report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    report: dict[str, Any],
+    training: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    readme, figures = tmp_path / "README.md", tmp_path / "peers.json"
-    readme.write_text("above\n<!-- peers -->\nold\n<!-- /peers -->\nbelow\n", encoding="utf-8")
-    figures.write_text(json.dumps(report))
+    def text(peers: str, steps: str) -> str:
+        first = f"above\n<!-- peers -->\n{peers}\n<!-- /peers -->\nbetween\n"
+        return f"{first}<!-- training -->\n{steps}\n<!-- /training -->\nbelow\n"
+
+    readme = tmp_path / "README.md"
+    readme.write_text(text("old", "older"), encoding="utf-8")
     monkeypatch.setattr(readme_table, "README", readme)
-    monkeypatch.setattr(readme_table, "REPORT", figures)
+    monkeypatch.setattr(readme_table, "RESULTS", tmp_path)
+    (tmp_path / "peers.json").write_text(json.dumps(report))
     readme_table.main()
-    once = readme.read_text(encoding="utf-8")
-    body = readme_table.table(report)
-    assert once == f"above\n<!-- peers -->\n{body}\n<!-- /peers -->\nbelow\n"
-    readme_table.main()
-    assert readme.read_text(encoding="utf-8") == once
+    answers, steps = readme_table.peers_table(report), readme_table.training_table(training)
+    assert readme.read_text(encoding="utf-8") == text(answers, "older")
+    (tmp_path / "training.json").write_text(json.dumps(training))
+    for _ in range(2):
+        readme_table.main()
+        assert readme.read_text(encoding="utf-8") == text(answers, steps)
 
 
 @pytest.mark.parametrize("readme", ["no marks", "<!-- /peers --> <!-- peers -->"])
 def test_the_readme_needs_its_marks(report: dict[str, Any], readme: str) -> None:
     with pytest.raises(ValueError, match="README needs the lines"):
-        readme_table.rewritten(readme, report)
+        readme_table.rewritten(readme, "peers", report)

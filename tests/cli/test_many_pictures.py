@@ -170,7 +170,11 @@ def test_ended_from_outside(folder: Path, tmp_path: Path, number: signal.Signals
     results = tmp_path / "results"
     results.mkdir()
     command = [*MAIN, "embed", str(listed), "-o", str(results / "all.h5"), "--batch-size", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    before = signal.signal(number, signal.SIG_DFL)  # nohup has one of them ignored
+    try:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(number, before)
     deadline = time.monotonic() + 120
     while not list(results.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.01)

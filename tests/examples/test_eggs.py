@@ -2,31 +2,43 @@
 
 import json
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import minincep as mi
 from minincep.io.hdf5 import checksum
+from minincep.train.settings import read_config
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples/eggs"))
 import baseline
+import default
 import readme_table
 import render
-import train
+import run
+import tasks
 from styles import FAMILIES, SEEN, UNSEEN, Family
 
 ROOT = Path(__file__).parents[2]
 EGGS = ROOT / "examples/eggs"
 WEIGHTS = ROOT / "minincep/weights/eggs.h5"
-FRESH_SEED = 77  # neither trained nor tested on by `train.py`
+FRESH_SEED = 77  # neither trained nor tested on by `default.py`
+SEEDS = range(3)
 
 
 @pytest.fixture(scope="module")
 def report() -> dict[str, Any]:
     content: dict[str, Any] = json.loads((EGGS / "report.json").read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.fixture(scope="module")
+def transfer() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((EGGS / "transfer.json").read_text(encoding="utf-8"))
     return content
 
 
@@ -60,10 +72,64 @@ def test_data_sets_of_different_seeds_share_no_scene() -> None:
     assert len({render.render(s, False, 32).tobytes() for s in one[:4] + other[:4]}) == 8
 
 
-def test_training_and_test_seeds_differ() -> None:
-    assert train.TEST_SEED + len(FAMILIES) <= train.FIRST_TRAIN_SEED
-    assert not train.TEST_SEED <= FRESH_SEED < train.TEST_SEED + len(FAMILIES)
-    assert FRESH_SEED < train.FIRST_TRAIN_SEED
+def test_no_two_sets_of_pictures_share_a_seed() -> None:
+    sets = [*tasks.TESTS.values(), tasks.TRANSFER_TEST]
+    for seed in SEEDS:
+        for make in (tasks.default_training, tasks.pretraining, tasks.farm):
+            sets += make(seed).values()
+    seeds = [pictures.seed for pictures in sets]
+    assert len(seeds) == len(set(seeds)) == 3 + 3 * len(SEEDS) * 2
+    assert FRESH_SEED not in seeds
+    assert max(seeds) < 3000  # from there on, settings were tried out
+
+
+def test_the_two_tasks_share_no_class_and_no_style() -> None:
+    many, farm = tasks.pretraining(0)["train"], tasks.farm(0)["train"]
+    assert not {s.label for s in many.scenes()} & {s.label for s in farm.scenes()}
+    assert (many.family, farm.family, tasks.TRANSFER_TEST.family) == (SEEN, UNSEEN, UNSEEN)
+    assert farm.count == 200
+
+
+@pytest.mark.parametrize("task", ["damage", "broken", "pairs"])
+def test_pictures_lie_in_the_folder_of_their_class(task: str, tmp_path: Path) -> None:
+    pictures = tasks.Pictures(task, 6, 3, UNSEEN)
+    with ProcessPoolExecutor(1) as pool:
+        pictures.write(tmp_path / "set", pool)
+    scenes = list(pictures.scenes())
+    found = sorted((tmp_path / "set").rglob("*.png"), key=lambda path: path.name)
+    assert [path.parent.name for path in found] == [scene.label for scene in scenes]
+    for path, scene, damage in zip(found, scenes, pictures.damages(), strict=True):
+        picture = render.render(scene.seed, scene.broken, tasks.SIZE, UNSEEN)
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), picture)
+        assert bool(damage) == scene.broken == (scene.label != "intact egg")
+        assert task != "damage" or damage == scene.label
+    seeds = [scene.seed for scene in scenes]
+    assert len(set(seeds)) == (3 if task == "pairs" else 6)
+
+
+def test_tests_are_what_the_renderer_calls_a_data_set() -> None:
+    """So that figures of different versions are of the same pictures."""
+    for pictures in tasks.TESTS.values():
+        scenes = list(pictures.scenes())
+        assert [s.seed for s in scenes] == render.scene_seeds(pictures.count, pictures.seed)
+        labels = render.shuffled_labels(pictures.count, pictures.seed)
+        assert [s.broken for s in scenes] == labels.astype(bool).tolist()
+
+
+def test_what_was_found_is_counted_by_damage() -> None:
+    damages = ["", "hairline", "cracks", "hole", "opening", "hole", ""]
+    assert default.found([0, 1, 3], damages) == {
+        "hairline": 0.0,
+        "cracks": 1.0,
+        "hole": 0.5,
+        "opening": 1.0,
+    }
+
+
+@pytest.mark.parametrize("path", sorted((EGGS / "settings").iterdir()), ids=lambda p: p.name)
+def test_settings_are_good_and_used(path: Path) -> None:
+    read_config(path)
+    assert path.stem in {"default", "pretrained", *run.WAYS}
 
 
 def test_seen_and_unseen_styles_share_nothing() -> None:
@@ -101,16 +167,35 @@ def test_the_report_is_of_a_hard_task(report: dict[str, Any]) -> None:
             assert row["accuracy"] == pytest.approx(np.trace(counts) / counts.sum())
 
 
-def test_the_readme_says_what_the_report_says(report: dict[str, Any]) -> None:
-    readme = readme_table.README.read_text(encoding="utf-8")
-    assert readme_table.rewritten(readme, report) == readme
+def test_transfer_is_worth_it(transfer: dict[str, Any]) -> None:
+    assert [result["seed"] for result in transfer["seeds"]] == list(SEEDS)
+    for result in transfer["seeds"]:
+        for way in run.WAYS:
+            counts = np.array(result[way]["confusion"])
+            assert counts.sum() == transfer["test pictures"]
+            assert result[way]["accuracy"] == pytest.approx(np.trace(counts) / counts.sum())
+        assert result["whole"]["accuracy"] > result["scratch"]["accuracy"]
+    for way, row in transfer["ways"].items():
+        values = [result[way]["accuracy"] for result in transfer["seeds"]]
+        assert row == run.spread(values)
+
+
+def test_the_readmes_say_what_the_reports_say(
+    report: dict[str, Any], transfer: dict[str, Any]
+) -> None:
+    for path, name, table in readme_table.tables():
+        readme = path.read_text(encoding="utf-8")
+        assert readme_table.rewritten(readme, name, table) == readme
+    before = readme_table.table(report), readme_table.transfer_table(transfer)
     report["seeds"][0]["tests"]["unseen"]["accuracy"] -= 0.1
-    assert readme_table.rewritten(readme, report) != readme
+    transfer["seeds"][0]["whole"]["accuracy"] -= 0.1
+    assert readme_table.table(report) != before[0]
+    assert readme_table.transfer_table(transfer) != before[1]
 
 
-def test_the_readme_needs_its_marks(report: dict[str, Any]) -> None:
+def test_a_readme_needs_its_marks() -> None:
     with pytest.raises(ValueError, match="README needs the lines"):
-        readme_table.rewritten("no marks", report)
+        readme_table.rewritten("no marks", "eggs", "a table")
 
 
 def test_the_weights_are_small_and_of_the_report(report: dict[str, Any]) -> None:
@@ -123,5 +208,6 @@ def test_the_weights_are_small_and_of_the_report(report: dict[str, Any]) -> None
 def test_the_network_is_as_good_as_reported(report: dict[str, Any], family: Family) -> None:
     pictures, labels = render.data_set(100, FRESH_SEED, 96, family)
     answers = mi.classify(WEIGHTS, list(pictures), top=1)
-    right = np.mean([row[0].index == y for row, y in zip(answers, labels, strict=True)])
+    named = [render.LABELS[label] for label in labels]
+    right = np.mean([row[0].label == name for row, name in zip(answers, named, strict=True)])
     assert right >= report["seeds"][0]["tests"][family.name]["accuracy"] - 0.05

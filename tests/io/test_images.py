@@ -137,6 +137,8 @@ def test_scalings() -> None:
     assert abs(white.mean()) < 1e-6
     assert abs(white.std() - 1) < 1e-6
     assert np.all(scaled(np.full((4, 4, 3), 9, np.uint8), "whitening") == 0)
+    for scaling in ("symmetric", "fixed"):  # of whole levels and of resampled ones, the same
+        np.testing.assert_array_equal(scaled(pixels, scaling), scaled(values, scaling))
 
 
 def test_arrays_that_are_no_pictures() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minincep_kernels import Array
-from minincep_kernels.program import native
+from minincep_kernels.program import crew, native
 from minincep_kernels.program.layout import Method
 from minincep_kernels.program.run import rows_of, scratch_of
 from minincep_kernels.program.runner import together
@@ -222,7 +222,7 @@ def enter(steps: Any, part: tuple[int, int], batch: int, *arrays: Array) -> None
     """Run some steps of a program, as one of the threads; the arrays are those of `run`."""
     assert all(array.flags.c_contiguous for array in (steps, *arrays))
     addresses = (array.ctypes.data for array in arrays)
-    assert native.function()(steps.ctypes.data, *part, batch, *addresses) == 0
+    assert crew.call(native.function())(steps.ctypes.data, *part, batch, *addresses) == 0
 
 
 def _laid_out(images: Array, offset: int, gap: int, rest: np.float32) -> Array:

@@ -1,6 +1,7 @@
 """Convolution: every variant, on every window of the three networks and on awkward ones."""
 
 import functools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import minincep_kernels.conv2d.im2col as im2col_file
 from minincep.autograd import Tensor
 from minincep.models.network import Network
 from minincep_kernels import Array, machine
-from minincep_kernels.conv2d import naive, tiled
+from minincep_kernels.conv2d import gradients, naive, tiled
 from minincep_kernels.program.layout import Method
 from minincep_kernels.program.step import Kind
+from minincep_kernels.program.task import Task
 from minincep_kernels.registry import DIRECT_TOLERANCE, Variant, use, variants
 from minincep_kernels.shapes import Conv2dShape, conv2d_shape
 from minincep_kernels.winograd import DIRECT, TILES, TRANSFORMS, Tile
@@ -142,23 +144,36 @@ def test_winograd_is_allowed_more_error_the_larger_the_tile() -> None:
 
 @pytest.mark.parametrize("name", tiled.METHODS)
 def test_tiled_runs_the_program(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In float32, forwards and, where there is a mirror that it supports, backwards."""
-    method, variant, compiled = tiled.METHODS[name], variants("conv2d")[name], tiled.convolve
-    seen = []
+    """In float32, forwards and, but for padding that is too wide, backwards."""
+    method, variant = tiled.METHODS[name], variants("conv2d")[name]
+    seen: list[Method] = []
+    learned = []
+    compiled, do = gradients.convolve, gradients._Lesson.__call__
 
-    def convolve(method: Method, x: Array, filters: Array, shape: Conv2dShape) -> Array:
+    def convolve(method: Method, *arguments: Any) -> Array:
         seen.append(method)
-        return compiled(method, x, filters, shape)
+        return compiled(method, *arguments)
 
-    monkeypatch.setattr(tiled, "convolve", convolve)
+    def lesson(self: Any, *arrays: Array) -> None:
+        learned.extend(self.table["kind"])
+        do(self, *arrays)
+
+    monkeypatch.setattr(gradients, "convolve", convolve)
+    monkeypatch.setattr(gradients._Lesson, "__call__", lesson)
     for shape in filter(variant.supports, SHAPES):
         results(variant, shape, "float64")
         assert not seen
+        assert not learned
         results(variant, shape, "float32")
-        mirror = tiled.mirrored(shape)
-        backwards = mirror is not None and method.supports(mirror)
-        assert seen == [method] * (1 + backwards)
+        backwards = gradients.phases(shape) if gradients.has_phases(shape) else []
+        assert len(seen) == 1 + len(backwards)
+        assert seen[0] == method
+        if shape.stride == (1, 1) and backwards and method.supports(backwards[0]):
+            assert seen[1] == method
+        transforms = (Task.TRANSFORM_FILTER_GRADIENT in learned) == (method.kind == Kind.WINOGRAD)
+        assert transforms or not shape.pixels
         seen.clear()
+        learned.clear()
 
 
 @pytest.fixture(scope="module")
@@ -178,13 +193,16 @@ def test_tiled_in_a_whole_network(name: str, logits: tuple[Network, Array, Array
     assert np.abs(y - wanted).max() < 1e-3 * wanted.std()
 
 
-def test_convolutions_that_have_a_mirror() -> None:
+def test_convolutions_whose_input_gradient_is_convolutions() -> None:
     for shape in SHAPES:
-        mirror = tiled.mirrored(shape)
         inside = all(side < shape.kernel[axis // 2] for axis, side in enumerate(shape.padding))
-        assert (mirror is not None) == (shape.stride == (1, 1) and inside)
-        if mirror:
+        phases = gradients.phases(shape)
+        if shape.stride == (1, 1):
+            assert gradients.has_phases(shape) == inside
+            [mirror] = phases
             assert (mirror.input, mirror.output) == (shape.output, shape.input)
+        taps = sum(phase.kernel[0] * phase.kernel[1] for phase in phases)
+        assert taps == shape.kernel[0] * shape.kernel[1]  # each once, and no zero
 
 
 @pytest.mark.parametrize("parts", [[1, 1, 1, 1, 1], [2, 2, 1], [5]])
@@ -213,14 +231,12 @@ def test_im2col_takes_an_image_that_is_larger_than_the_workspace(
 
 def results_on(threads: int, variant: Variant, shape: Conv2dShape, dtype: str) -> list[Array]:
     """Those that are not left to BLAS, which sums in another order on other threads."""
-    if variant.name == "naive":
-        with machine.num_threads(threads):
-            return list(results(variant, shape, dtype))
     x, filters, gy = arrays(shape, dtype)
-    mirror = tiled.mirrored(shape)
     with machine.num_threads(threads):
-        found = [variant.forward(x, filters, shape)]
-        if mirror and variant.supports(mirror):
+        if variant.name == "naive":
+            return list(results(variant, shape, dtype))
+        found = [variant.forward(x, filters, shape), variant.filter_gradient(x, gy, shape)]
+        if gradients.has_phases(shape):
             found.append(variant.input_gradient(gy, filters, shape))
         return found
 

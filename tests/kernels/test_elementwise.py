@@ -19,6 +19,22 @@ KERNELS: dict[str, tuple[Callable[[Array, Array], Array], Callable[[float, float
     "relu_gradient": (elementwise.relu_gradient, lambda a, b: b if a > 0 else 0.0),
     "add": (elementwise.add, lambda a, b: a + b),
     "scale": (lambda a, b: elementwise.scale(a, 0.25), lambda a, b: a * 0.25),
+    "add_scaled": (
+        lambda a, b: elementwise.add_scaled(a, b, 0.25, relu=False),
+        lambda a, b: a + b * 0.25,
+    ),
+    "add_scaled and ReLU": (
+        lambda a, b: elementwise.add_scaled(a, b, 0.25, relu=True),
+        lambda a, b: max(a + b * 0.25, 0.0),
+    ),
+    "add_scaled_gradients, x": (
+        lambda a, b: elementwise.add_scaled_gradients(a, b, 0.25)[0],
+        lambda a, b: b if a > 0 else 0.0,
+    ),
+    "add_scaled_gradients, change": (
+        lambda a, b: elementwise.add_scaled_gradients(a, b, 0.25)[1],
+        lambda a, b: b * 0.25 if a > 0 else 0.0,
+    ),
 }
 EACH_KERNEL = pytest.mark.parametrize("name", KERNELS)
 
@@ -54,7 +70,10 @@ def test_same_bits_on_any_number_of_threads(name: str) -> None:
 
 def test_relu_of_special_numbers() -> None:
     x = np.array([np.nan, -np.inf, np.inf, -0.0, 0.0, -1e-300])
-    np.testing.assert_array_equal(elementwise.relu(x), [np.nan, 0, np.inf, 0, 0, 0])
+    wanted = [np.nan, 0, np.inf, 0, 0, 0]
+    np.testing.assert_array_equal(elementwise.relu(x), wanted)
+    nothing = np.zeros(x.shape)
+    np.testing.assert_array_equal(elementwise.add_scaled(x, nothing, 0.5, relu=True), wanted)
 
 
 def test_gradient_of_relu_at_zero_is_zero() -> None:

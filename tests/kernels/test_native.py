@@ -9,7 +9,7 @@ import pytest
 from numba.core.registry import cpu_target
 
 from minincep_kernels import cache
-from minincep_kernels.program import native, run
+from minincep_kernels.program import learn, native, run
 
 ALONE = """
 import sys
@@ -53,7 +53,14 @@ def test_compiled_once(folder: Path) -> None:
     assert native.is_kept()
     assert [path.name for path in folder.iterdir()] == [f"run-{native.key()}.native"]
     assert native._address() == ("name", b"code")  # type: ignore[comparison-overlap]
-    assert cache._OURS.fullmatch(native._name())  # so that `cache clear` removes it
+    assert cache._OURS.fullmatch(native._file("run"))  # so that `cache clear` removes it
+
+
+def test_each_program_has_a_file_of_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learn, "compiled", lambda: ("other", b"code", 43))
+    assert (native._address(), native._address("learn")) == (42, 43)
+    assert native._address("learn") == ("other", b"code")  # type: ignore[comparison-overlap]
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_a_damaged_file_is_compiled_anew(folder: Path) -> None:

@@ -34,8 +34,8 @@ def arrays(shape: Pool2dShape, dtype: str) -> tuple[Array, Array]:
 
 
 def max_pool(x: Array, gy: Array, shape: Pool2dShape) -> tuple[Array, Array]:
-    y, argmax = pool.max_forward(x, shape)
-    return y, pool.max_backward(gy, argmax, shape)
+    y, place = pool.max_forward(x, shape)
+    return y, pool.max_backward(gy, place, shape)
 
 
 def average_pool(x: Array, gy: Array, shape: Pool2dShape) -> tuple[Array, Array]:
@@ -90,8 +90,18 @@ def test_same_bits_on_any_number_of_threads(
 def test_the_first_of_equals_wins() -> None:
     shape = pool2d_shape((1, 2, 3, 1), (2, 3), (1, 1), "valid")
     x = np.array([[0.0, 7.0, 1.0], [7.0, 7.0, 7.0]]).reshape(shape.input)
-    _, argmax = pool.max_forward(x, shape)
-    assert argmax.item() == 1
+    _, place = pool.max_forward(x, shape)
+    assert place.item() == 1
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(15, "uint8"), (16, "uint16")])
+def test_places_take_no_more_memory_than_they_must(size: int, dtype: str) -> None:
+    shape = pool2d_shape((1, size, size, 1), (size, size), (1, 1), "valid")
+    x = np.zeros(shape.input)
+    x[0, -1, -1] = 1
+    y, place = pool.max_forward(x, shape)
+    assert (y.item(), place.item(), str(place.dtype)) == (1, size**2 - 1, dtype)
+    assert pool.max_backward(y, place, shape).tolist() == x.tolist()
 
 
 def test_padding_never_wins() -> None:
@@ -110,16 +120,16 @@ def test_largest_of_a_window_with_nan_is_nan() -> None:
     shape = pool2d_shape((1, 3, 6, 2), (3, 3), (1, 3), "valid")
     x = np.random.default_rng(0).standard_normal(shape.input)
     x[0, 1, 1:3, 0] = np.nan  # two in the left window of one channel
-    y, argmax = pool.max_forward(x, shape)
+    y, place = pool.max_forward(x, shape)
     np.testing.assert_array_equal(y, oracle.max_pool(x, shape))
     assert np.isnan(y).sum() == 1
-    assert argmax[0, 0, 0, 0] == 1 * 6 + 1  # the first of the two
+    assert place[0, 0, 0, 0] == 1 * 3 + 1  # the first of the two
 
 
 def test_nobody_wins_a_window_without_a_number_above_minus_infinity() -> None:
     shape = pool2d_shape((1, 2, 2, 1), (2, 2), (1, 1), "valid")
-    y, argmax = pool.max_forward(np.full(shape.input, -np.inf), shape)
+    y, place = pool.max_forward(np.full(shape.input, -np.inf), shape)
     assert y.item() == -np.inf
-    assert argmax.item() == -1
-    gx = pool.max_backward(np.ones(shape.output), argmax, shape)
+    assert place.item() == 2 * 2
+    gx = pool.max_backward(np.ones(shape.output), place, shape)
     np.testing.assert_array_equal(gx, np.zeros(shape.input))

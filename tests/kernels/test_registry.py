@@ -1,6 +1,7 @@
 """Which variant runs: preference, forcing one, and wishes that cannot be met."""
 
 import dataclasses
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import minincep_kernels.conv2d  # noqa: F401  (registers the variants)
 from minincep.autograd import Tensor, ops
 from minincep_kernels import registry
+from minincep_kernels.conv2d.gradients import phases
 from minincep_kernels.errors import VariantError
 from minincep_kernels.registry import choose, register, use, variants
 from minincep_kernels.shapes import conv2d_shape
@@ -18,17 +20,23 @@ SQUARE = conv2d_shape((1, 4, 4, 2), (3, 3, 2, 3), (1, 1), "same")
 SHAPES = conv2d_shapes()
 
 
-def test_every_preferred_variant_is_there() -> None:
-    for op, names in registry.PREFERENCE.items():
-        assert set(names) <= set(variants(op))
+def test_the_preferred_variant_supports_every_shape() -> None:
+    for shape in SHAPES:
+        for part in get_args(registry.Part):
+            variant = choose("conv2d", shape, part)
+            if part == "input_gradient" and shape.stride == (1, 1):
+                [shape] = phases(shape)
+            assert variant.supports(shape)
 
 
-def test_the_first_preferred_that_supports_the_shape_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.PREFERENCE, "conv2d", ("pointwise", "im2col", "naive"))
-    assert choose("conv2d", POINT).name == "pointwise"
-    assert choose("conv2d", SQUARE).name == "im2col"
-    monkeypatch.setitem(registry.PREFERENCE, "conv2d", ("not there yet", "naive", "im2col"))
-    assert choose("conv2d", POINT).name == "naive"
+def test_the_preferred_variant_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        registry._preferred,
+        "conv2d",
+        lambda shape, part: "naive" if part == "filter_gradient" else "im2col",
+    )
+    assert choose("conv2d", POINT).name == "im2col"
+    assert choose("conv2d", POINT, "filter_gradient").name == "naive"
 
 
 @pytest.mark.parametrize("name", variants("conv2d"))

@@ -16,6 +16,7 @@ from minincep_kernels.vectors import (
     add,
     address_of,
     load,
+    load_first,
     maximum,
     multiply,
     padded,
@@ -25,6 +26,7 @@ from minincep_kernels.vectors import (
     store_up_to,
 )
 from tests.kernels import scripts
+from tests.kernels.guarded import at_the_end, check_in_child, needs_fork
 
 CANARY = -77.0
 OFFSETS = [(0, 0), (1, 0), (0, 3), (5, 7)]
@@ -43,6 +45,11 @@ def move_first(x: Array, offset: int, count: int, out: Array, out_offset: int) -
 @kernel
 def move_up_to(x: Array, offset: int, count: int, out: Array, out_offset: int) -> None:
     store_up_to(out, out_offset, count, load(x, offset))
+
+
+@kernel
+def take_first(x: Array, offset: int, count: int, out: Array, out_offset: int) -> None:
+    store(out, out_offset, load_first(x, offset, count))
 
 
 @kernel
@@ -96,6 +103,42 @@ def test_store_first(offset: int, out_offset: int, count: int) -> None:
     wanted = canaries()
     wanted[out_offset : out_offset + count] = x[offset : offset + count]
     np.testing.assert_array_equal(out, wanted)
+
+
+@pytest.mark.parametrize("count", [-1, *range(LANES + 2)])
+@pytest.mark.parametrize(("offset", "out_offset"), OFFSETS)
+def test_load_first(offset: int, out_offset: int, count: int) -> None:
+    """Zeros for the others, whatever lies there; all lanes, where there are more numbers."""
+    x, out = numbers(3 * LANES), canaries()
+    x[offset + max(count, 0) :] = np.nan
+    if count > LANES:
+        x[offset + LANES] = np.nan
+    take_first.serial(x, offset, count, out, out_offset)
+    wanted = canaries()
+    wanted[out_offset : out_offset + LANES] = 0
+    here = min(max(count, 0), LANES)
+    wanted[out_offset : out_offset + here] = x[offset : offset + here]
+    np.testing.assert_array_equal(out, wanted)
+
+
+@needs_fork
+def test_load_first_reads_nothing_else() -> None:
+    def work() -> None:
+        for count in range(LANES + 1):
+            x, out = at_the_end(numbers(count + 1)), canaries()
+            take_first.serial(x, 1, count, out, 0)
+            np.testing.assert_array_equal(out[:count], x[1:])
+
+    take_first.serial(numbers(LANES), 0, 1, canaries(), 0)  # compiles it, if nothing has
+    check_in_child(work)
+
+
+@needs_fork
+def test_who_reads_on_is_found_out() -> None:
+    """That the test above would see it."""
+    move.serial(numbers(LANES), 0, canaries(), 0)
+    with pytest.raises(AssertionError, match="killed by SIG"):
+        check_in_child(lambda: move.serial(at_the_end(numbers(LANES)), 1, canaries(), 0))
 
 
 @pytest.mark.parametrize("count", [1, LANES - 1, LANES, LANES + 1])

@@ -1,9 +1,12 @@
 """The words in which networks are written: names, channels, and what runs when."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from minincep.autograd import Tensor
+from minincep.autograd import Tensor, no_grad, ops
+from minincep.nn import combinators
 from minincep.nn.combinators import (
     Branch,
     Chain,
@@ -25,7 +28,7 @@ from minincep.nn.combinators import (
     side,
 )
 from minincep.nn.init import initialise
-from minincep.nn.layers import Conv2d
+from minincep.nn.layers import BatchNorm, Conv2d
 from minincep.nn.module import Module, endpoints
 from minincep_kernels import Array
 from minincep_kernels.errors import ShapeError
@@ -228,3 +231,58 @@ def test_a_side_way_without_parts_names_what_passes() -> None:
     with endpoints(["PreAuxLogits"]) as found:
         y = module(noise(1, 5, 5, 3))
     assert found["PreAuxLogits"] is y
+
+
+def _step(net: Module, x: Array) -> dict[str, Array]:
+    """What comes out of a training step: the map, and the gradients."""
+    for parameter in net.parameters().values():
+        parameter.grad = None
+    image = Tensor(x, requires_grad=True)
+    y = net(image)
+    y.backward(np.cos(np.arange(y.data.size)).reshape(y.shape).astype(y.dtype))
+    found = {"y": y.data, **net.arrays()}
+    for path, leaf in [*net.parameters().items(), ("x", image)]:
+        assert leaf.grad is not None
+        found[f"gradient of {path}"] = leaf.grad
+    return found
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_projections_of_one_input_are_one_convolution_in_training(
+    frozen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same map and the same gradients; without a tape, layer by layer."""
+    definition = concat(
+        [conv("1x1", 8)],
+        [max_pool(1, stride=1), conv("0b_1x1", 4)],
+        [conv("0a_1x1", 12), conv("0b_3x3", 4)],
+        [conv("0a_3x3", 4)],
+        [conv("0a_1x1", 4)],
+    )
+    seen: list[tuple[int, ...]] = []
+    conv2d = ops.conv2d
+
+    def spy(x: Tensor, filters: Tensor, *others: Any, **static: Any) -> Tensor:
+        seen.append(filters.shape)
+        return conv2d(x, filters, *others, **static)
+
+    monkeypatch.setattr(ops, "conv2d", spy)
+    x = np.random.default_rng(0).standard_normal((2, 5, 6, 16))
+    found = []
+    for joined in (True, False):
+        net = built(definition, channels=16).astype(np.float64).train()
+        for _, module in net.modules():
+            if isinstance(module, BatchNorm):
+                module.frozen = frozen
+        if not joined:
+            monkeypatch.setattr(combinators, "_projections", lambda branches: [])
+        found.append(_step(net, x))
+        assert ((1, 1, 16, 24) in seen) == joined
+        assert len(seen) == (4 if joined else 6)
+        seen.clear()
+    assert list(found[0]) == list(found[1])
+    for key, array in found[1].items():
+        np.testing.assert_allclose(found[0][key], array, rtol=1e-10, atol=1e-12, err_msg=key)
+    with no_grad():
+        net(Tensor(x))
+    assert len(seen) == 6

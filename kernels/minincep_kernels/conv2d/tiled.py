@@ -1,83 +1,30 @@
-"""Convolution as compiled plans do it: each kind of step that multiplies, as a program of one.
+"""The register tile as variants: each kind of step that multiplies, forwards and backwards.
 
 In a plan, filters are packed once and steps follow each other without Python in between; here each
-call packs anew.  So these variants are not there to be fast: they let one kind run in a whole
-network, and meet the tests that all variants meet.
+call packs anew (`gradients`).  That is what training needs, where filters change at each step, and
+it lets one kind run in a whole network, and meet the tests that all variants meet.
 
 `tile`, `tile_direct` and `tile_implicit` are those of `program.products`; `winograd_4x4_3x3` is
 F(4 x 4, 3 x 3), 4 x 4 outputs of a filter of 3 x 3, and there is one for each of `winograd.TILES`.
 
-The input gradient of a convolution with stride 1 is itself one, of the output gradient with the
-filters turned by 180 degrees.  All other gradients, and float64, are those of `im2col`.
+Where no variant is forced, the fastest of these runs, each part of a layer for itself.  float64,
+and an input gradient with padding wider than the filter, are left to `im2col`.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from minincep_kernels import Array, machine
-from minincep_kernels.conv2d import im2col
+from minincep_kernels import Array
+from minincep_kernels.conv2d import gradients, im2col
+from minincep_kernels.program import layout
 from minincep_kernels.program.layout import DIRECT, IMPLICIT, POINTWISE, Method
-from minincep_kernels.program.run import scratch_of
-from minincep_kernels.program.runner import Runner
-from minincep_kernels.program.step import STEP, ZEROS, Kind
-from minincep_kernels.registry import DIRECT_TOLERANCE, Variant, register
+from minincep_kernels.program.step import Kind
+from minincep_kernels.registry import DIRECT_TOLERANCE, Part, Variant, prefer, register
 from minincep_kernels.shapes import Conv2dShape
-from minincep_kernels.vectors import COLUMNS_SLACK, padded
 from minincep_kernels.winograd import TILES, Tile, Transform
-
-
-def convolve(method: Method, x: Array, filters: Array, shape: Conv2dShape) -> Array:
-    """Run one step: (N, H, W, C), (KH, KW, C, OC) -> (N, OH, OW, OC), all float32."""
-    packed = method.pack(filters)
-    bias = ZEROS + packed.size
-    weights = np.zeros(bias + padded(shape.out_channels) + COLUMNS_SLACK, np.float32)
-    weights[ZEROS:bias] = packed
-    steps = np.zeros(1, STEP)
-    chunks = method.fields(shape, machine.get_num_threads())
-    for name, number in {**fields(shape), **chunks, "bias": bias}.items():
-        steps[name] = number
-    activations = np.zeros(x.size + COLUMNS_SLACK, np.float32)  # vectors reach over the end
-    activations[: x.size] = x.reshape(-1)
-    out = np.empty(shape.output, np.float32)
-    runner = Runner(steps, scratch_of(steps[0]))
-    runner(0, 1, shape.batch, weights, activations, out.reshape(-1))
-    return out
-
-
-def fields(shape: Conv2dShape) -> dict[str, int]:
-    """What the step says of its shape; images and results lie in their arrays from the start on."""
-    return {
-        "in_pitch": shape.channels,
-        "height": shape.height,
-        "width": shape.width,
-        "channels": shape.channels,
-        "out_pitch": shape.out_channels,
-        "out_height": shape.out_height,
-        "out_width": shape.out_width,
-        "out_channels": shape.out_channels,
-        "kernel_height": shape.kernel[0],
-        "kernel_width": shape.kernel[1],
-        "stride_height": shape.stride[0],
-        "stride_width": shape.stride[1],
-        "top": shape.padding[0],
-        "left": shape.padding[2],
-        "residual_offset": -1,
-        "filters": ZEROS,
-    }
-
-
-def mirrored(shape: Conv2dShape) -> Conv2dShape | None:
-    """The convolution that gives the input gradient of one, if there is one."""
-    sides = np.repeat(shape.kernel, 2) - 1 - shape.padding
-    if shape.stride != (1, 1) or sides.min() < 0:
-        return None
-    top, bottom, left, right = (int(side) for side in sides)
-    return Conv2dShape(
-        *(shape.batch, shape.out_height, shape.out_width, shape.out_channels),
-        *(shape.kernel, (1, 1), (top, bottom, left, right), shape.channels),
-    )
 
 
 @dataclass(frozen=True)
@@ -89,14 +36,18 @@ class Tiled:
     def forward(self, x: Array, filters: Array, shape: Conv2dShape) -> Array:
         if not _single(x, filters):
             return im2col.forward(x, filters, shape)
-        return convolve(self.method, x, filters, shape)
+        return gradients.forward(self.method, x, filters, shape)
 
     def input_gradient(self, gy: Array, filters: Array, shape: Conv2dShape) -> Array:
-        mirror = mirrored(shape)
-        if mirror is None or not self.method.supports(mirror) or not _single(gy, filters):
+        if not _single(gy, filters) or not gradients.has_phases(shape):
             return im2col.input_gradient(gy, filters, shape)
-        turned = np.ascontiguousarray(filters[::-1, ::-1].swapaxes(2, 3))
-        return convolve(self.method, gy, turned, mirror)
+        return gradients.input_gradient(self.method, gy, filters, shape)
+
+    def filter_gradient(self, x: Array, gy: Array, shape: Conv2dShape) -> Array:
+        if not _single(x, gy):
+            return im2col.filter_gradient(x, gy, shape)
+        tile = self.method.tile if self.method.kind == Kind.WINOGRAD else None
+        return gradients.filter_gradient(x, gy, shape, tile)
 
 
 def _single(*arrays: Array) -> bool:
@@ -147,7 +98,22 @@ for _name, _method in METHODS.items():
             supports=_method.supports,
             forward=Tiled(_method).forward,
             input_gradient=Tiled(_method).input_gradient,
-            filter_gradient=im2col.filter_gradient,
+            filter_gradient=Tiled(_method).filter_gradient,
             tolerance=tolerance(_method),
         )
     )
+
+
+@functools.cache
+def _preferred(shape: Conv2dShape, part: Part) -> str:
+    """The name of the fastest variant."""
+    method = layout.choose(shape)
+    if part == "input_gradient" and shape.stride == (1, 1):
+        [mirror] = gradients.phases(shape)
+        method = layout.choose(mirror) if gradients.has_phases(shape) else method
+    elif part == "filter_gradient":
+        method = layout.choose_filter_gradient(shape)
+    return next(name for name, known in METHODS.items() if known == method)
+
+
+prefer("conv2d", _preferred)

@@ -133,3 +133,14 @@ def choose(shape: Conv2dShape, *, residual: bool = False) -> Method:
     if residual:
         wanted = [method for method in wanted if method.kind != Kind.WINOGRAD]
     return next(method for method in wanted if method.supports(shape))
+
+
+def choose_filter_gradient(shape: Conv2dShape) -> Method:
+    """The same for the gradient of the filters; IMPLICIT stands for tap by tap."""
+    wanted = _tiles((1, 4), (4, 1)) if max(shape.kernel) == 3 else []
+    if max(shape.out_height, shape.out_width) > 12:
+        wanted += _tiles((1, 6), (6, 1))
+    wanted += _tiles((1, 4), (4, 1))
+    if min(shape.channels, shape.out_channels) > 32:  # else the transforms cost more than they save
+        wanted = _tiles((4, 4)) + wanted
+    return next((method for method in wanted if method.supports(shape)), IMPLICIT)

@@ -1,4 +1,4 @@
-"""`run` as machine code: compiled once, kept on disk, and called from then on without a compiler.
+"""Programs as machine code: compiled once, kept on disk, and called without a compiler then.
 
 Numba takes longer to load than a small network takes to answer, and more memory than its weights.
 So a process that finds the code on disk links it with LLVM's linker (llvmlite), and never imports
@@ -8,9 +8,9 @@ Numba.
 import ctypes
 import functools
 import hashlib
+import importlib
 import importlib.metadata
 import os
-from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -28,11 +28,6 @@ from minincep_kernels.cache import (
     warn_once,
     write_whole,
 )
-
-_POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
-# Two arguments of Numba's own come first: where a result would go, and where an exception would.
-_result, _exception = ctypes.c_void_p(), ctypes.c_void_p()
-_ARGUMENTS = (_POINTER, _POINTER, _POINTER, _NUMBER, _NUMBER, _NUMBER, *[_POINTER] * 6)
 
 
 def target() -> list[str]:
@@ -58,43 +53,40 @@ def key() -> str | None:
 
 
 @functools.cache
-def function() -> Callable[..., int]:
-    """`run.run`, for any number of threads at once: 0 for success."""
-    compiled = ctypes.CFUNCTYPE(ctypes.c_int32, *_ARGUMENTS)(_address())
-    nothing = (ctypes.byref(_result), ctypes.byref(_exception))
-    return functools.partial(compiled, *nothing)
+def function(name: str = "run") -> int:
+    """The address of `run.run` or `learn.learn`, for any number of threads at once (`crew.run`)."""
+    return _address(name)
 
 
-def is_kept() -> bool:
+def is_kept(name: str = "run") -> bool:
     """Whether the code is on disk."""
-    return any((folder / _name()).is_file() for folder, _ in folders()) if key() else False
+    return any((folder / _file(name)).is_file() for folder, _ in folders()) if key() else False
 
 
-def _name() -> str:
-    return f"run-{key()}.native"
+def _file(name: str) -> str:
+    return f"{name}-{key()}.native"
 
 
-def _address() -> int:
+def _address(name: str = "run") -> int:
     for folder, private in folders() if key() else ():
         try:
             if private:
                 refuse_foreign(folder)
-            start, _, kept = unseal((folder / _name()).read_bytes()).partition(b"\0")
+            start, _, kept = unseal((folder / _file(name)).read_bytes()).partition(b"\0")
         except (OSError, ValueError):  # no such file, or a damaged one
             continue
         return _linked(start.decode(), kept)
-    tell("run", True)
-    from minincep_kernels.program.run import compiled
-
-    name, code, address = compiled()
-    tell("run", False)
+    tell(name, True)
+    symbol, code, address = importlib.import_module(f"minincep_kernels.program.{name}").compiled()
+    tell(name, False)
     target = cache_folder() if key() else None
     if target is not None:
         try:
-            write_whole(target / _name(), seal(name.encode() + b"\0" + code))
+            write_whole(target / _file(name), seal(symbol.encode() + b"\0" + code))
         except OSError as error:
             warn_once(f"compiled kernels cannot be kept on disk ({error})")
-    return address
+    found: int = address
+    return found
 
 
 _engines: list[Any] = []  # they hold the code

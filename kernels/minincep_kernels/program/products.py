@@ -73,18 +73,24 @@ def panel(
     columns: int,
     floor: np.float32,
     part: Pair,
+    new: bool,
 ) -> None:
     """Patches by one panel of filters: -> some columns of as many rows.
 
     Meanwhile the next panel, which lies behind this one, is asked for: each tile of pixels fetches
     its share, so that memory and arithmetic are busy all the time.  `part` says which of how many
-    calls with this panel it is.
+    calls with this panel it is.  If the pixels are `new`, not yet used with another panel, each
+    tile asks for those of the next instead.
     """
     taps = patches.taps[0] * patches.taps[1] * patches.depth
     tiles = -(-count // ROWS)
     later_step = -(-COLUMNS // (tiles * part[1]))
     for index in range(tiles):
         row = index * count // tiles
+        later = filters + (COLUMNS + (part[0] * tiles + index) * later_step) * taps
+        if new:
+            later = (patches.array - memory.weights) // 4 + patches.offset
+            later += (row + height_of(index, tiles, count)) * patches.stride
         tile(
             memory.routines,
             height_of(index, tiles, count),
@@ -104,14 +110,21 @@ def panel(
             residual.stride,
             columns,
             floor,
-            filters + (COLUMNS + (part[0] * tiles + index) * later_step) * taps,
-            later_step,
+            later,
+            ROWS if new else later_step,
         )
 
 
 @inlined
 def _multiply(
-    step: Any, memory: Memory, patches: Patches, count: int, column: int, first: int, part: Pair
+    step: Any,
+    memory: Memory,
+    patches: Patches,
+    count: int,
+    column: int,
+    first: int,
+    part: Pair,
+    new: bool,
 ) -> None:
     """Patches by one panel: -> as many output pixels, from the first on, counted over the batch."""
     taps = patches.taps[0] * patches.taps[1] * patches.depth
@@ -130,6 +143,7 @@ def _multiply(
         min(COLUMNS, step.out_channels - column),
         floor_of(step),
         part,
+        new,
     )
 
 
@@ -139,7 +153,9 @@ def pointwise(step: Any, rows: Pair, columns: Pair, memory: Memory) -> None:
     start = step.in_offset + rows[0] * step.in_pitch
     patches = Patches(memory.x, start, step.in_pitch, (1, 1), (0, 0), step.channels)
     for column in range(columns[0], columns[1], COLUMNS):
-        _multiply(step, memory, patches, rows[1] - rows[0], column, rows[0], (0, 1))
+        _multiply(
+            step, memory, patches, rows[1] - rows[0], column, rows[0], (0, 1), column == columns[0]
+        )
 
 
 @inlined
@@ -157,7 +173,9 @@ def direct(step: Any, rows: Pair, columns: Pair, memory: Memory) -> None:
             start = step.in_offset + pixel * step.in_pitch
             patches = Patches(memory.x, start, stride, taps, steps, depth)
             part = (line - rows[0], rows[1] - rows[0])
-            _multiply(step, memory, patches, step.out_width, column, line * step.out_width, part)
+            _multiply(
+                step, memory, patches, step.out_width, column, line * step.out_width, part, False
+            )
 
 
 @inlined
@@ -168,7 +186,7 @@ def implicit(step: Any, rows: Pair, columns: Pair, memory: Memory) -> None:
         _copy_patch(step, pixel, memory, (pixel - rows[0]) * taps)
     patches = Patches(memory.scratch, 0, taps, (1, 1), (0, 0), taps)
     for column in range(columns[0], columns[1], COLUMNS):
-        _multiply(step, memory, patches, rows[1] - rows[0], column, rows[0], (0, 1))
+        _multiply(step, memory, patches, rows[1] - rows[0], column, rows[0], (0, 1), False)
 
 
 @inlined

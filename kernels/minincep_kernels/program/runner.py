@@ -9,8 +9,33 @@ from typing import Any
 import numpy as np
 
 from minincep_kernels import Array, machine
-from minincep_kernels.program import native
+from minincep_kernels.program import crew, native
 from minincep_kernels.program.step import COUNTERS, PLACES
+
+
+class Room:
+    """Memory that threads need while they run, which grows and is used again and again.
+
+    Attributes
+    ----------
+    own
+        For each thread, where its scratch memory and its places begin.
+    """
+
+    own: list[tuple[int, int]]
+
+    def __init__(self) -> None:
+        self.own = []
+        self._scratch = aligned(0).reshape(0, 0)
+
+    def grow(self, threads: int, floats: int) -> None:
+        """Make room for so many threads, with so many floats of scratch memory each."""
+        if len(self.own) != threads or self._scratch.shape[1] < floats:
+            floats = max(-(-floats // 16) * 16, self._scratch.shape[1])
+            self._scratch = aligned(threads * floats).reshape(threads, floats)
+            self._places = np.zeros((threads, PLACES), np.int64)
+            pairs = zip(self._scratch, self._places, strict=True)
+            self.own = [(scratch.ctypes.data, places.ctypes.data) for scratch, places in pairs]
 
 
 class Runner:
@@ -19,20 +44,26 @@ class Runner:
     Parameters
     ----------
     steps
-        Array of `STEP`.
+        Array of `STEP`; of `TASK`, if the program is "learn".
     scratch
         Floats of scratch memory that a thread needs, the most that `run.scratch_of` says.
+    program
+        Which: the name of its module.
+    room
+        Memory to use; its own, if none is given.
     """
 
-    def __init__(self, steps: Any, scratch: int) -> None:
+    def __init__(
+        self, steps: Any, scratch: int, program: str = "run", room: Room | None = None
+    ) -> None:
         self.steps = steps
-        self._floats = -(-scratch // 16) * 16
+        self._floats = scratch
+        self._program = program
         self._counters = np.zeros(len(steps) * COUNTERS, np.int64)
-        self._scratch = aligned(0).reshape(0, 0)
-        self._places = np.zeros((0, PLACES), np.int64)
+        self._room = room or Room()
 
     def __call__(
-        self, first: int, last: int, batch: int, weights: Array, x: Array, out: Array
+        self, first: int, last: int, batch: int, weights: Array, x: Array | int, out: Array | int
     ) -> None:
         """Run steps first to last for so many pictures.
 
@@ -40,20 +71,15 @@ class Runner:
         ----------
         weights, x, out
             Flat, float32: what the offsets of the steps count from.  In a plan, x and out are one.
+            0 stands for the address 0.
         """
         threads = machine.get_num_threads()
-        if len(self._places) != threads:
-            self._scratch = aligned(threads * self._floats).reshape(threads, -1)
-            self._places = np.zeros((threads, PLACES), np.int64)
+        self._room.grow(threads, self._floats)
         self._counters[:] = 0
-        run = native.function()
-
-        def work(worker: int) -> None:
-            arrays = (weights, x, out, self._scratch[worker], self._places[worker], self._counters)
-            addresses = (array.ctypes.data for array in arrays)
-            run(self.steps.ctypes.data, first, last, batch, *addresses)
-
-        together(work, threads)
+        shared = [a if isinstance(a, int) else a.ctypes.data for a in (weights, x, out)]
+        counters, steps = self._counters.ctypes.data, self.steps.ctypes.data
+        work = [(steps, first, last, batch, *shared, *own, counters) for own in self._room.own]
+        crew.run(native.function(self._program), work)
 
 
 def aligned(floats: int) -> Array:

@@ -51,7 +51,7 @@ def winograd(step: Any, rows: Pair, columns: Pair, memory: Memory) -> None:
     dropped = m + products * count * width
 
     for index in range(count):
-        _find_inputs(step, rows[0] + index, memory)
+        find_inputs(step, rows[0] + index, memory)
         transform_input(
             *(memory.routines, step.tile, memory.places, 0),
             *(memory.scratch, index * depth, count * depth, step.channels),
@@ -77,7 +77,7 @@ def winograd(step: Any, rows: Pair, columns: Pair, memory: Memory) -> None:
 
 
 @inlined
-def _position(step: Any, index: int) -> tuple[int, int, int]:
+def tile_position(step: Any, index: int) -> tuple[int, int, int]:
     """Picture, and first output pixel down and across, of a tile, counted over the batch."""
     down, across, _, _ = SIZES[step.tile]
     tiles_down, tiles_across = tiles_of(step)
@@ -87,10 +87,10 @@ def _position(step: Any, index: int) -> tuple[int, int, int]:
 
 
 @inlined
-def _find_inputs(step: Any, index: int, memory: Memory) -> None:
+def find_inputs(step: Any, index: int, memory: Memory) -> None:
     """Write the addresses of a tile's inputs to `places`; outside the picture, those of zeros."""
     _, _, inputs_down, inputs_across = SIZES[step.tile]
-    image, top, left = _position(step, index)
+    image, top, left = tile_position(step, index)
     top, left = top - step.top, left - step.left
     nothing = address_of(memory.weights, 0)
     place = 0
@@ -107,7 +107,7 @@ def _find_inputs(step: Any, index: int, memory: Memory) -> None:
 def _find_outputs(step: Any, index: int, column: int, memory: Memory, dropped: int) -> None:
     """The same for a tile's outputs; outside the picture, a place in scratch memory."""
     down, across, _, _ = SIZES[step.tile]
-    image, top, left = _position(step, index)
+    image, top, left = tile_position(step, index)
     place = 0
     for h in range(top, top + down):
         start = (image * step.out_height + h) * step.out_width
@@ -138,4 +138,5 @@ def _multiply(
             min(COLUMNS, _up(step.out_channels - column)),
             np.float32(-np.inf),
             (0, 1),
+            False,
         )

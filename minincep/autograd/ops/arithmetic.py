@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 
 from minincep.autograd.op import op
-from minincep_kernels import Array, elementwise
+from minincep.autograd.ops.activation import relu
+from minincep.autograd.tensor import Tensor
+from minincep_kernels import Array, elementwise, norm
 from minincep_kernels.errors import ShapeError
 
 
@@ -87,6 +89,51 @@ def _(
     return (elementwise.scale(gy, factor),)
 
 
+def _check_alike(x: Array, change: Array) -> None:
+    if x.shape != change.shape:
+        raise ShapeError(f"add_scaled takes arrays of one shape, got {x.shape} and {change.shape}")
+
+
+@op
+def add_scaled(x: Array, change: Array, *, factor: float, with_relu: bool) -> tuple[Array, Any]:
+    """X + factor change, then a ReLU if wanted: two arrays of one shape -> that shape.
+
+    The end of a residual block, in one pass over memory.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ.
+    """
+    _check_alike(x, change)
+    y = elementwise.add_scaled(x, change, factor, relu=with_relu)
+    return y, (y,) if with_relu else ()
+
+
+@add_scaled.shape
+def _(x: Array, change: Array, **_: Any) -> tuple[int, ...]:
+    _check_alike(x, change)
+    return x.shape
+
+
+@add_scaled.vjp
+def _(
+    residuals: Any, gy: Array, needs: tuple[bool, ...], *, factor: float, with_relu: bool
+) -> tuple[Array | None, ...]:
+    if not with_relu:
+        return gy, (elementwise.scale(gy, factor) if needs[1] else None)
+    (y,) = residuals
+    if not needs[1]:
+        return elementwise.relu_gradient(y, gy), None
+    return elementwise.add_scaled_gradients(y, gy, factor)
+
+
+@add_scaled.parts
+def _(x: Any, change: Any, *, factor: float, with_relu: bool) -> Tensor:
+    y = add(x, scale(change, factor=factor))
+    return relu(y) if with_relu else y
+
+
 @op
 def add_bias(x: Array, bias: Array) -> tuple[Array, Any]:
     """One number added to each channel: (..., C), (C,) -> (..., C).
@@ -108,7 +155,7 @@ def _(x: Array, bias: Array) -> tuple[int, ...]:
 
 @add_bias.vjp
 def _(residuals: Any, gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-    return gy, gy  # the engine adds up over all but the channel axis
+    return gy, (norm.channel_sums(gy) if needs[1] else None)
 
 
 @op

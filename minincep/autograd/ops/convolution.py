@@ -4,7 +4,7 @@ from typing import Any
 
 import minincep_kernels.conv2d  # noqa: F401  (registers the variants)
 from minincep.autograd.op import op
-from minincep_kernels import Array
+from minincep_kernels import Array, norm
 from minincep_kernels.errors import ShapeError
 from minincep_kernels.registry import choose
 from minincep_kernels.shapes import Conv2dShape, Padding, conv2d_shape
@@ -45,11 +45,12 @@ def conv2d(
         bias does not fit.
     """
     shape = _checked(x, filters, bias, stride, padding)
-    variant = choose("conv2d", shape)
-    y = variant.forward(x, filters, shape)
+    y = choose("conv2d", shape).forward(x, filters, shape)
     if bias is not None:
         y += bias
-    return y, (x, filters, shape, variant)
+    input_gradient = choose("conv2d", shape, "input_gradient").input_gradient
+    filter_gradient = choose("conv2d", shape, "filter_gradient").filter_gradient
+    return y, (x, filters, shape, input_gradient, filter_gradient)
 
 
 @conv2d.shape
@@ -66,7 +67,7 @@ def _(
 
 @conv2d.vjp
 def _(residuals: Any, gy: Array, needs: tuple[bool, ...], **_: Any) -> tuple[Array | None, ...]:
-    x, filters, shape, variant = residuals
-    gx = variant.input_gradient(gy, filters, shape) if needs[0] else None
-    gw = variant.filter_gradient(x, gy, shape) if needs[1] else None
-    return gx, gw, gy.sum(axis=(0, 1, 2)) if needs[2] else None
+    x, filters, shape, input_gradient, filter_gradient = residuals
+    gx = input_gradient(gy, filters, shape) if needs[0] else None
+    gw = filter_gradient(x, gy, shape) if needs[1] else None
+    return gx, gw, norm.channel_sums(gy) if needs[2] else None

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 
 from minincep.autograd.op import op
+from minincep.autograd.ops.activation import relu
+from minincep.autograd.tensor import Tensor
 from minincep_kernels import Array, norm
 from minincep_kernels.errors import ShapeError
 
@@ -54,38 +56,82 @@ def batch_norm(
     ShapeError
         If x has no channels, or an array has not one number for each.
     """
+    return _batch_norm(x, gamma, beta, mean, variance, eps, of_batch, with_relu=False)
+
+
+@op
+def batch_norm_relu(
+    x: Array,
+    gamma: Array | None,
+    beta: Array,
+    mean: Array,
+    variance: Array,
+    *,
+    eps: float,
+    of_batch: bool,
+) -> tuple[Array, Any]:
+    """Relu(batch_norm(x, ...)) in one pass over memory: (..., C), 4 x (C,) -> (..., C)."""
+    return _batch_norm(x, gamma, beta, mean, variance, eps, of_batch, with_relu=True)
+
+
+def _batch_norm(
+    x: Array,
+    gamma: Array | None,
+    beta: Array,
+    mean: Array,
+    variance: Array,
+    eps: float,
+    of_batch: bool,
+    *,
+    with_relu: bool,
+) -> tuple[Array, Any]:
     _check_batch_norm(x, gamma=gamma, beta=beta, mean=mean, variance=variance)
     inverse = norm.inverse_deviation(variance, eps)
     scale = inverse if gamma is None else gamma * inverse
-    return norm.forward(x, mean, scale, beta), (x, mean, inverse, scale)
+    affine = norm.Affine(mean, scale, beta, with_relu)
+    y = norm.forward(x, affine)
+    kept, of_kept = x, affine
+    if with_relu and gamma is None and not of_batch:
+        # All that is wanted is where the ReLU let through, and y says that as well as x.  The layer
+        # that reads y keeps it anyway; then nobody keeps x.
+        zeros = np.zeros_like(mean)
+        kept, of_kept = y, norm.Affine(zeros, np.ones_like(mean), zeros, with_relu)
+    return y, (kept, of_kept, inverse, scale)
 
 
-@batch_norm.shape
-def _(
+def _batch_norm_gradients(
+    residuals: Any, gy: Array, needs: tuple[bool, ...], *, eps: float, of_batch: bool
+) -> tuple[Array | None, ...]:
+    x, affine, inverse, scale = residuals
+    gx, sums = None, np.zeros((2, x.shape[-1]))
+    if of_batch or needs[1] or needs[2]:
+        sums = norm.sums_backward(x, gy, affine)
+    if needs[0] and of_batch:
+        mean_gy, mean_product = sums / (x.size // x.shape[-1])
+        slope = mean_product * inverse.astype(np.float64) ** 2
+        gx = norm.input_gradient(x, gy, affine, mean_gy.astype(x.dtype), slope.astype(x.dtype))
+    elif needs[0]:
+        gx = norm.scaled_gradient(x, gy, affine, scale)
+    ggamma = (sums[1] * inverse).astype(x.dtype) if needs[1] else None
+    gbeta = sums[0].astype(x.dtype) if needs[2] else None
+    return gx, ggamma, gbeta, None, None
+
+
+def _batch_norm_shape(
     x: Array, gamma: Array | None, beta: Array, mean: Array, variance: Array, **_: Any
 ) -> tuple[int, ...]:
     _check_batch_norm(x, gamma=gamma, beta=beta, mean=mean, variance=variance)
     return x.shape
 
 
-@batch_norm.vjp
-def _(
-    residuals: Any, gy: Array, needs: tuple[bool, ...], *, eps: float, of_batch: bool
-) -> tuple[Array | None, ...]:
-    x, mean, inverse, scale = residuals
-    rows = x.size // x.shape[-1]
-    sum_gy, sum_products = norm.sums_backward(x, gy, mean)
-    gx = None
-    if needs[0]:
-        if of_batch:
-            mean_gy = sum_gy / rows
-            slope = sum_products / rows * inverse.astype(np.float64) ** 2
-        else:
-            mean_gy = slope = np.zeros(x.shape[-1])
-        gx = norm.input_gradient(x, gy, mean, scale, mean_gy.astype(x.dtype), slope.astype(x.dtype))
-    ggamma = (sum_products * inverse).astype(x.dtype) if needs[1] else None
-    gbeta = sum_gy.astype(x.dtype) if needs[2] else None
-    return gx, ggamma, gbeta, None, None
+for _op in (batch_norm, batch_norm_relu):
+    _op.shape(_batch_norm_shape)
+    _op.vjp(_batch_norm_gradients)
+
+
+@batch_norm_relu.parts
+def _(*inputs: Any, **static: Any) -> Tensor:
+    return relu(batch_norm(*inputs, **static))
 
 
 @op

@@ -44,8 +44,8 @@ def max_pool2d(
         wide as the window, which could then see padding alone.
     """
     shape = _checked(x, kernel_size, stride, padding)
-    y, argmax = pool.max_forward(x, shape)
-    return y, (argmax, shape)
+    y, place = pool.max_forward(x, shape)
+    return y, (place, shape)
 
 
 @max_pool2d.shape
@@ -57,8 +57,8 @@ def _(
 
 @max_pool2d.vjp
 def _(residuals: Any, gy: Array, needs: tuple[bool, ...], **_: Any) -> tuple[Array | None, ...]:
-    argmax, shape = residuals
-    return (pool.max_backward(gy, argmax, shape),)
+    place, shape = residuals
+    return (pool.max_backward(gy, place, shape),)
 
 
 @op

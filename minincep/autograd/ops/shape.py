@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from minincep.autograd.op import op
-from minincep_kernels import Array
+from minincep_kernels import Array, elementwise
 from minincep_kernels.errors import ShapeError
 
 
@@ -44,8 +44,7 @@ def concat(*parts: Array) -> tuple[Array, Any]:
         If there is no part, one has no axes, or they differ in an axis other than the last.
     """
     _joined(parts)
-    ends = tuple(int(end) for end in np.cumsum([part.shape[-1] for part in parts]))
-    return np.concatenate(parts, axis=-1), (ends,)
+    return elementwise.concat(parts), tuple(part.shape[-1] for part in parts)
 
 
 @concat.shape
@@ -55,9 +54,39 @@ def _(*parts: Array) -> tuple[int, ...]:
 
 @concat.vjp
 def _(residuals: Any, gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-    (ends,) = residuals
-    pieces = np.split(gy, ends[:-1], axis=-1)
-    return tuple(np.ascontiguousarray(piece) for piece in pieces)
+    return tuple(elementwise.split(gy, residuals))
+
+
+def _chosen(x: Array, first: int, last: int) -> tuple[int, ...]:
+    if not x.ndim or not 0 <= first < last <= x.shape[-1]:
+        raise ShapeError(f"channels {first} to {last} of an array {x.shape}: there are none")
+    return (*x.shape[:-1], last - first)
+
+
+@op
+def channels(x: Array, *, first: int, last: int) -> tuple[Array, Any]:
+    """Some channels, from the first to below the last: (..., C) -> (..., last - first).
+
+    Raises
+    ------
+    ShapeError
+        If x has not all of them, or there would be none.
+    """
+    _chosen(x, first, last)
+    return elementwise.part(x, first, last), (x.shape[-1],)
+
+
+@channels.shape
+def _(x: Array, *, first: int, last: int) -> tuple[int, ...]:
+    return _chosen(x, first, last)
+
+
+@channels.vjp
+def _(
+    residuals: Any, gy: Array, needs: tuple[bool, ...], *, first: int, last: int
+) -> tuple[Array | None, ...]:
+    (all_channels,) = residuals
+    return (elementwise.widen(gy, first, all_channels),)
 
 
 @op

@@ -1,0 +1,254 @@
+"""Time a training step of minincep beside PyTorch's: forward, loss, backward, update.
+
+    pip install -e '.[benchmark]' timm facenet-pytorch safetensors   # see tools/reference/README.md
+    python benchmarks/training.py --threads 1,2 -o benchmarks/results/training.json
+    python benchmarks/readme_table.py
+
+Both train the same networks: timm's Inception-v4 and Inception-ResNet-v2, facenet-pytorch's
+Inception-ResNet-v1, with a gamma in batch norm as those have it, from the same weights, on the same
+pictures, with label smoothing, by SGD with momentum and weight decay.  Dropout and auxiliary heads
+are off.  Before anything is timed, the losses of the first step are compared: where they disagree,
+the run stops with exit status 1.
+
+They take turns as in `peers.py`, each in a process of its own that sleeps meanwhile.  Read the
+ratios: both sides of a ratio come from the same round, and above 1 minincep is the faster one.
+Memory is that of the whole process, imports included.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.contenders import Contender, Floats
+from benchmarks.peers import SIZES, Player, fingerprint, memory, numbers, pictures, spread
+
+CLASSES = 1000
+RATE, MOMENTUM, WEIGHT_DECAY, SMOOTHING = 1e-4, 0.9, 4e-5, 0.1
+TOLERANCE = 1e-4  # between the losses of the first step
+
+
+class Learner(Contender):
+    """An engine that trains; `run` is one step, and gives its loss, (1,)."""
+
+    file = "{model}.h5"
+    channels_first = False
+
+
+class Minincep(Learner):
+    """The loop as a user writes it."""
+
+    name = "minincep"
+    packages = ("minincep", "numpy", "numba")
+
+    def load(self, path: Path, threads: int, x: Floats) -> None:
+        import minincep as mi
+        from minincep.train.losses import classification_loss
+        from minincep.train.optim import SGD
+
+        mi.set_num_threads(threads)
+        self._loss, self._tensor = classification_loss, mi.Tensor
+        self._network = mi.load(path).train()
+        parameters = self._network.parameters()
+        self._optimizer = SGD(parameters, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+
+    def run(self, x: Floats) -> Floats:
+        images, classes = self._tensor(x), labels(len(x))
+        loss, _ = self._loss(self._network, images, classes, label_smoothing=SMOOTHING)
+        loss.backward()
+        self._optimizer.step(RATE)
+        self._network.zero_grad()
+        return np.array([loss.item()], np.float32)
+
+
+class PyTorch(Learner):
+    """Channels last, the fused optimiser, gradients dropped instead of cleared.
+
+    All of it in float32, which is PyTorch's default on CPUs.
+    """
+
+    name = "PyTorch"
+    packages = ("torch", "timm", "facenet-pytorch")
+    file = "{model}.safetensors"
+    compiled: ClassVar[bool] = False
+
+    def load(self, path: Path, threads: int, x: Floats) -> None:
+        import torch
+        from safetensors.torch import load_file
+
+        torch.set_num_threads(threads)
+        self._torch: Any = torch
+        network = library_network(path.stem)
+        network.load_state_dict(load_file(path))
+        network.to(memory_format=torch.channels_last).train()
+        decayed = [p for p in network.parameters() if p.ndim > 1]
+        others = [p for p in network.parameters() if p.ndim == 1]
+        groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others}]
+        self._optimizer = torch.optim.SGD(groups, lr=RATE, momentum=MOMENTUM, fused=True)
+        self._network = torch.compile(network) if self.compiled else network
+
+    def run(self, x: Floats) -> Floats:
+        torch = self._torch
+        images = torch.from_numpy(x).permute(0, 3, 1, 2)  # channels last, without a copy
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = torch.nn.functional.cross_entropy(
+            self._network(images), torch.from_numpy(labels(len(x))), label_smoothing=SMOOTHING
+        )
+        loss.backward()
+        self._optimizer.step()
+        return np.array([loss.item()], np.float32)
+
+
+class CompiledPyTorch(PyTorch):
+    """The same by `torch.compile`, which needs a C++ compiler and minutes."""
+
+    name = "PyTorch compiled"
+    compiled = True
+
+
+def library_network(model: str) -> Any:
+    """timm's or facenet-pytorch's network, without dropout."""
+    if model == "inception_resnet_v1":
+        from facenet_pytorch.models.inception_resnet_v1 import InceptionResnetV1
+
+        return InceptionResnetV1(classify=True, num_classes=CLASSES, dropout_prob=0.0)
+    import timm
+
+    return timm.create_model(model, num_classes=CLASSES, drop_rate=0.0)
+
+
+def labels(count: int) -> npt.NDArray[np.int64]:
+    """A class for each picture."""
+    return np.arange(count) * 37 % CLASSES
+
+
+def write_weights(model: str, folder: Path) -> None:
+    """Random weights, the same in both files, as training starts with them."""
+    import minincep as mi
+    from minincep.export import export
+
+    network = mi.create_model(
+        model, num_classes=CLASSES, dropout_rate=0.0, batch_norm_gamma=True, seed=0
+    )
+    mi.save(network, folder / f"{model}.h5")
+    export(network, folder / f"{model}.safetensors", "safetensors")
+
+
+class Pupil(Player):
+    """A learner in a process of its own, asleep between its turns."""
+
+    def memory(self) -> dict[str, float | None]:
+        """Megabytes: most so far, and now."""
+        pid = self._process.pid
+        assert pid is not None
+        return {"peak": memory("VmHWM", pid), "resident": memory("VmRSS", pid)}
+
+
+def compare(pupils: Sequence[Pupil]) -> dict[str, float]:
+    """Losses of the first step; exit if they are apart."""
+    losses = {pupil.name: float(pupil.output[0]) for pupil in pupils}
+    name, exact = next(iter(losses.items()))
+    for other, loss in losses.items():
+        if not abs(loss - exact) <= TOLERANCE * abs(exact):  # nor is nan
+            sys.exit(f"losses of {other} and {name} are {loss} and {exact}: nothing was timed")
+    return losses
+
+
+def measure(
+    paths: dict[type[Contender], Path], x: Floats, threads: int, repeats: int, calls: int
+) -> dict[str, Any]:
+    """Verify, warm up, then time: seconds a step, ratios to the first learner, memory."""
+    with ExitStack() as stack:
+        started = (Pupil(learner, path, threads, x) for learner, path in paths.items())
+        pupils = [stack.enter_context(closing(pupil)) for pupil in started]
+        losses = compare(pupils)
+        warm = {p.name: p.turn(calls) for p in pupils}
+        resident = {p.name: p.memory()["resident"] for p in pupils}
+        rounds = [{p.name: p.turn(calls) for p in pupils} for _ in range(repeats)]
+        peaks = {p.name: p.memory()["peak"] for p in pupils}
+    times = {name: [turns[name] for turns in rounds] for name in warm}
+    (ours, own_times), *others = times.items()
+    ratios = {
+        name: spread([t / own for t, own in zip(theirs, own_times, strict=True)])
+        for name, theirs in others
+    }
+    return {
+        "first loss": losses,
+        "seconds": {name: spread(values) for name, values in times.items()},
+        "ratios": ratios,
+        "memory": {n: {"peak": peaks[n], "resident": resident[n]} for n in times},
+        "memory ratios": {name: ratio(peaks[name], peaks[ours]) for name, _ in others},
+    }
+
+
+def ratio(theirs: float | None, ours: float | None) -> float | None:
+    return theirs / ours if theirs and ours else None
+
+
+def show(report: dict[str, Any]) -> None:
+    """A table of medians, with least and largest in brackets."""
+    line = "{:<20}{:>6}{:>8}  {:<17}{:>22}{:>20}{:>10}{:>10}".format
+    titles = ("network", "batch", "threads", "engine", "s a step", "ratio of times")
+    print(line(*titles, "peak MB", "then MB"))
+    alone = {"median": 1.0, "min": 1.0, "max": 1.0}
+    for result in report["results"]:
+        for name, seconds in result["seconds"].items():
+            spreads = seconds, result["ratios"].get(name, alone)
+            texts = [f"{v['median']:.3f} ({v['min']:.3f}-{v['max']:.3f})" for v in spreads]
+            held = result["memory"][name]
+            texts += [f"{held[key] or math.nan:.0f}" for key in ("peak", "resident")]
+            print(line(result["model"], result["batch"], result["threads"], name, *texts))
+
+
+LEARNERS: tuple[type[Contender], ...] = (Minincep, PyTorch)
+
+
+def main(argv: list[str] | None = None, learners: Sequence[type[Contender]] = LEARNERS) -> None:
+    parser = argparse.ArgumentParser(description="Time a training step beside PyTorch's.")
+    parser.add_argument("--models", default=",".join(SIZES), help="names, comma between")
+    parser.add_argument("--threads", type=numbers, default=[1, 2], help="numbers, comma between")
+    parser.add_argument("--batch", type=numbers, default=[8], help="numbers, comma between")
+    parser.add_argument("--repeats", type=int, default=7, help="rounds of one turn each")
+    parser.add_argument("--calls", type=int, default=2, help="steps in a turn")
+    parser.add_argument("--compiled", action="store_true", help="PyTorch by torch.compile, too")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="report, a JSON file")
+    wanted = parser.parse_args(argv)
+    models = wanted.models.split(",")
+    learners = [*learners, *([CompiledPyTorch] if wanted.compiled else [])]
+    machine = fingerprint(learners)
+    if max(wanted.threads) > machine["cores"]:
+        parser.error(f"--threads: there are {machine['cores']} cores")
+    if unknown := [model for model in models if model not in SIZES]:
+        parser.error(f"--models: no {unknown[0]!r}, only: {', '.join(SIZES)}")
+    if not wanted.output.parent.is_dir():
+        parser.error(f"there is no {wanted.output.parent}")
+    results = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for model in models:
+            write_weights(model, folder)
+        for model, batch, threads in itertools.product(models, wanted.batch, wanted.threads):
+            case = {"model": model, "size": SIZES[model], "batch": batch, "threads": threads}
+            print(case, file=sys.stderr)
+            paths = {learner: folder / learner.file.format(model=model) for learner in learners}
+            x = pictures(batch, SIZES[model])
+            results.append(case | measure(paths, x, threads, wanted.repeats, wanted.calls))
+            report = {"machine": machine, "calls": wanted.calls, "results": results}
+            part = wanted.output.with_suffix(".part")  # what is measured is kept, whatever comes
+            part.write_text(json.dumps(report, indent=1) + "\n")
+            os.replace(part, wanted.output)
+    show(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -45,7 +45,11 @@ def table(report: dict[str, Any]) -> str:
         lines.append(f"| linear classifier on {name} | {' | '.join(cells)} |")
 
     row = shipped["tests"][unseen]
-    (found, missed), (alarms, kept) = row["confusion"]  # broken, intact
+    classes = row.get("classes", ["intact egg", "broken egg"])
+    broken, intact = classes.index("broken egg"), classes.index("intact egg")
+    (found, missed), (alarms, kept) = (
+        (row["confusion"][i][broken], row["confusion"][i][intact]) for i in (broken, intact)
+    )
     kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in row["found"].items())
     lines += [
         "",

@@ -192,7 +192,7 @@ def _quiet_openmp() -> Iterator[None]:
         yield
     finally:
         for name in names:
-            del os.environ[name]
+            os.environ.pop(name, None)
 
 
 _threads = _Threads()
@@ -200,7 +200,12 @@ _threads = _Threads()
 
 def has_threads() -> bool:
     """Whether OpenMP's threads of Numba have started, in this process."""
-    return _threads.started and not _threads.forked and numba.threading_layer() == "omp"
+    if not _threads.started or _threads.forked:
+        return False
+    try:
+        return bool(numba.threading_layer() == "omp")
+    except ValueError:  # another Python thread is just starting them
+        return False
 
 
 class Origin:

@@ -247,7 +247,7 @@ def tile(
     Parameters
     ----------
     routines
-        `vectors.all_routines()`.
+        A table (`vectors.table_of`) that has these.
     rows
         Height of the tile, 1 to `ROWS`.
     a, a_offset, a_stride

@@ -389,7 +389,7 @@ def transform_input(
     Parameters
     ----------
     routines
-        `vectors.all_routines()`.
+        A table (`vectors.table_of`) that has these.
     number
         Which of `TILES`.
     table, table_offset
@@ -432,7 +432,7 @@ def transform_output(
     Parameters
     ----------
     routines
-        `vectors.all_routines()`.
+        A table (`vectors.table_of`) that has these.
     number
         Which of `TILES`.
     products, products_offset, stride

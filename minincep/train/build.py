@@ -68,11 +68,10 @@ def make_network(settings: Settings, classes: Sequence[str]) -> Network:
     """
     network = _from_weights(settings, classes) if settings.weights else _new(settings, classes)
     network.labels = list(classes)
-    if settings.image_size is not None:
-        size = settings.image_size
-        how = dataclasses.replace(network.preprocessing, height=size, width=size)
-        network.preprocessing = how
-    how = network.preprocessing
+    size, crop = settings.image_size, settings.crop
+    wanted = {"height": size, "width": size, "crop": crop}
+    changed: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    network.preprocessing = how = dataclasses.replace(network.preprocessing, **changed)
     if settings.aux and not auxiliary_fits(network, how.height, how.width):
         raise ConfigError(
             f"{network.architecture} has no auxiliary head for pictures of {how.height} x "
@@ -256,4 +255,6 @@ def make_augmentation(settings: Settings) -> Augmentation | None:
     if settings.augment == "none":
         return None
     kind = KINDS[settings.augment]
+    if settings.area is not None:
+        kind = dataclasses.replace(kind, area=(settings.area, kind.area[1]))
     return dataclasses.replace(kind, turns=settings.turns, vertical_flip=settings.vertical_flip)

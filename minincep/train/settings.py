@@ -95,7 +95,13 @@ class Settings:
         None, "How much of the running statistics stays at a step.", low=0, high=1
     )
     image_size: int | None = _setting(None, "Height and width in pixels.", low=75, high=2000)
+    crop: float | None = _setting(
+        None, "Share of a picture's height and width that is looked at.", low=0.01, high=1
+    )
     augment: str = _setting("light", "How pictures are varied.", choices=AUGMENTATIONS)
+    area: float | None = _setting(
+        None, "Least share of a picture's area that varying it leaves.", low=0.01, high=1
+    )
     turns: bool = _setting(False, "Turn pictures by 90, 180, 270 degrees, too.")
     vertical_flip: bool = _setting(False, "Mirror pictures top to bottom, too.")
     head_only: bool = _setting(False, "Freeze all but the classifier.")

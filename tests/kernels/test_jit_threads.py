@@ -47,7 +47,7 @@ def run(shared: Path) -> Run:
 
 
 PRELUDE = """
-import os, signal, threading, traceback
+import os, signal, sys, threading, traceback
 import numba, numpy as np, tiny
 from tiny import cache, check, jit, machine
 
@@ -320,3 +320,74 @@ print("null")
     shown = {"OMP_DISPLAY_ENV": "true"}  # GNU OpenMP says on standard error what it was told
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in run(script, **shown).errors
     assert "OMP_WAIT_POLICY = 'ACTIVE'" in run(script, OMP_WAIT_POLICY="active", **shown).errors
+    shown = {"OMP_DISPLAY_ENV": "verbose"}
+    assert "GOMP_SPINCOUNT = '20000'" in run(script, **shown).errors
+    chosen = run(script, GOMP_SPINCOUNT="7", **shown).errors
+    assert "GOMP_SPINCOUNT = '7'" in chosen
+
+
+def test_the_environment_is_as_it_was_when_threads_cannot_start(run: Run) -> None:
+    run("""
+def fails(threads):
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
+    raise ZeroDivisionError
+
+before = dict(os.environ)
+numba.set_num_threads = fails
+try:
+    check()
+except ZeroDivisionError:
+    assert dict(os.environ) == before
+else:
+    raise SystemExit("nothing was started")
+""")
+
+
+def test_numba_s_limit_is_set_when_it_changes(run: Run) -> None:
+    """It belongs to the calling Python thread, and takes longer to set than a short kernel."""
+    run("""
+limits = []
+set_limit = numba.set_num_threads
+numba.set_num_threads = lambda threads: (limits.append(threads), set_limit(threads))
+
+def expect_limits(*expected):
+    limits.clear()
+    for _ in range(3): check()
+    assert limits == list(expected), limits
+    assert numba.get_num_threads() == machine.get_num_threads()
+
+expect_limits(1, 3)  # to start the threads, and for this thread
+expect_limits()
+machine.set_num_threads(2)
+expect_limits(2)
+failures = []
+
+def work():
+    try:
+        expect_limits(2)
+        expect_limits()
+    except BaseException as error:
+        failures.append(error)
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+assert not failures, failures
+machine.set_num_threads(3)
+expect_limits(3)
+""")
+
+
+def test_whether_there_are_threads_to_share(run: Run) -> None:
+    """Those that are just being started are not there yet."""
+    script = """
+assert not jit.has_threads()
+jit._threads.started = True
+assert not jit.has_threads()
+jit._threads.started = False
+check()
+assert jit.has_threads() == (os.environ["NUMBA_THREADING_LAYER"] == "omp")
+expect(in_child(lambda: sys.exit(1) if jit.has_threads() else None))
+"""
+    for layer in LAYERS:
+        run(script, layer)

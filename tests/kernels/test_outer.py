@@ -107,6 +107,8 @@ class Product:
         earlier = self.earlier() if self.more else np.full((self.rows, self.columns), np.nan)
         before = spread(earlier[np.newaxis], 5, (0, stride))
         before[np.isnan(before)] = CANARY
+        if not guarded:
+            before = np.pad(before, (0, 2 * COLUMNS), constant_values=CANARY)
         out = keep(before)
         multiply.serial(
             (self.rows, 7, 4, 5, stride, self.columns, int(self.more)),

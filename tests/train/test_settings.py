@@ -8,6 +8,7 @@ import pytest
 
 import minincep as mi
 from minincep.train import settings
+from minincep.train.build import make_augmentation, make_network
 from minincep.train.optim import OPTIMIZERS
 from minincep.train.schedule import SCHEDULES
 from minincep.train.settings import RECIPES, Settings
@@ -142,3 +143,16 @@ def test_resumed_with_more_epochs_only() -> None:
 def test_every_setting_is_explained() -> None:
     for field in dataclasses.fields(Settings):
         assert len(field.metadata["help"]) > 10
+
+
+def test_how_pictures_are_cut() -> None:
+    small = Settings(model="inception_resnet_v1", width=0.02, blocks=(1, 1, 1), crop=0.5)
+    how = make_network(small, ("a", "b")).preprocessing
+    assert (how.height, how.width, how.crop) == (160, 160, 0.5)
+    small = dataclasses.replace(small, image_size=96, crop=None)
+    assert make_network(small, ("a", "b")).preprocessing.height == 96
+    light = make_augmentation(Settings(turns=True))
+    assert light is not None
+    varied = make_augmentation(Settings(turns=True, area=0.7))
+    assert varied == dataclasses.replace(light, area=(0.7, light.area[1]))
+    assert make_augmentation(Settings(augment="none", area=0.7)) is None

@@ -171,33 +171,28 @@ class _Helper:
         self._functions = _functions()
         self._cells = np.zeros(BOX, np.int64)
         self._box = self._cells.ctypes.data
-        self._woken = threading.Semaphore(0)
+        self._woken = threading.Event()
         threading.Thread(target=self._live, name="minincep", daemon=True).start()
 
     def _live(self) -> None:
         while True:
             self._functions.serve(self._box, SPINS)
-            self._woken.acquire()
+            self._woken.wait()
+            self._woken.clear()  # what is posted from here on, and before, `serve` will see
 
     def post(self, function: int, arguments: Sequence[int]) -> None:
         """Let the helper call a function, while this goes on."""
         self._cells[JOB] = function
         self._cells[JOB + 1 : BOX] = arguments
         if self._functions.post(self._box, 0):
-            self._woken.release()
+            self._woken.set()
 
     def wait(self) -> None:
-        """Wait until the helper has finished, come what may: it works on the caller's memory."""
-        interruption = None
-        while True:
-            try:
-                while not self._functions.wait(self._box, SPINS):
-                    time.sleep(0)  # who shares a core with the helper lets it go first
-                break
-            except BaseException as error:
-                interruption = error
-        if interruption is not None:
-            raise interruption
+        """Wait until the helper has finished."""
+        while not self._functions.wait(self._box, SPINS):
+            if self._cells[PARKED]:  # once more: `post` may have been interrupted just before
+                self._woken.set()
+            time.sleep(0)  # who shares a core with the helper lets it go first
 
 
 _idle: list[_Helper] = []  # the last to be used comes last, and may still be awake
@@ -229,6 +224,7 @@ def run(function: int, arguments: Sequence[Sequence[int]]) -> None:
         numba_threads.run(function, arguments)
         return
     helpers: list[_Helper] = []
+    interruption = None
     try:
         for numbers in arguments[1:]:
             try:
@@ -237,10 +233,16 @@ def run(function: int, arguments: Sequence[Sequence[int]]) -> None:
                 helpers.append(_Helper())
             helpers[-1].post(function, numbers)
         call(function)(*arguments[0])
-    finally:
-        for helper in reversed(helpers):
-            helper.wait()
-            _idle.append(helper)
+    except BaseException as error:
+        interruption = error
+    while helpers:  # come what may: they work on the caller's memory
+        try:
+            helpers[-1].wait()
+            _idle.append(helpers.pop())
+        except BaseException as error:
+            interruption = error
+    if interruption is not None:
+        raise interruption
 
 
 @functools.cache

@@ -29,6 +29,7 @@ from minincep_kernels.program.memory import Memory
 from minincep_kernels.program.products import Pair
 from minincep_kernels.program.task import TASK, Task
 from minincep_kernels.program.tiles import SIZES, find_inputs, tile_position
+from minincep_kernels.transpose import transpose
 from minincep_kernels.vectors import (
     LANES,
     address_of,
@@ -86,14 +87,7 @@ def _pack(task: Any, chunk: int, memory: Memory) -> None:
     place = task.out_offset + column * taps * task.rows + tap * task.rows * width
     if task.turned:
         source = task.in_offset + ((taps - 1 - tap) * task.columns + column) * task.rows
-        for first in range(0, task.rows, LANES):  # a cache line of each column at a time
-            last = min(first + LANES, task.rows)
-            for j in range(width):
-                for k in range(first, last):
-                    number = np.float32(0)
-                    if j < count:
-                        number = get(memory.x, source + j * task.rows + k)
-                    put(memory.out, place + k * width + j, number)
+        _pack_turned(task, source, place, count, width, memory)
         return
     source = task.in_offset + tap * task.rows * task.columns + column
     for k in range(task.rows):
@@ -107,6 +101,26 @@ def _pack(task: Any, chunk: int, memory: Memory) -> None:
                 if j < count:
                     number = get(memory.x, line + j)
                 put(memory.out, place + k * width + j, number)
+
+
+@inlined
+def _pack_turned(
+    task: Any, source: int, place: int, count: int, width: int, memory: Memory
+) -> None:
+    """Columns that lie in rows: square by square, and what is left over number by number."""
+    squares = (task.rows // LANES * LANES, count // LANES * LANES)
+    for k in range(0, squares[0], LANES):
+        for j in range(0, squares[1], LANES):
+            transpose(
+                *(memory.routines, memory.x, source + j * task.rows + k, task.rows),
+                *(memory.out, place + k * width + j, width),
+            )
+    for k in range(task.rows):
+        for j in range(squares[1] if k < squares[0] else 0, width):
+            number = np.float32(0)
+            if j < count:
+                number = get(memory.x, source + j * task.rows + k)
+            put(memory.out, place + k * width + j, number)
 
 
 @inlined
@@ -183,7 +197,9 @@ def _gather(rows: Pair, x: int, x_steps: Pair, counts: Pair, memory: Memory) -> 
             place = (line * counts[1] + k) * WIDTH
             for row in range(rows[0], rows[1], height):
                 left = min(height, rows[1] - row)
-                store(memory.scratch, place, load_first(memory.x, pixel + row, left))
+                for lane in range(0, WIDTH, LANES):  # more than one where vectors are short
+                    part = load_first(memory.x, pixel + row + lane, left - lane)
+                    store(memory.scratch, place + lane, part)
                 place += size
 
 
@@ -364,7 +380,7 @@ def _count(task: Any, batch: int) -> int:
     return chunks
 
 
-learn = program(_count, _run_chunk, table_of("outer", "winograd_input", "gradient"))
+learn = program(_count, _run_chunk, table_of("outer", "transpose", "winograd_input", "gradient"))
 
 
 def compiled() -> tuple[str, bytes, int]:

@@ -13,9 +13,8 @@ the next step at once, unless that one reads what is still being written: branch
 by side in the network overlap.  And since every number is the same chain of operations whoever
 works it out, the result does not depend on who did.
 
-The threads are Python's own (`runner`).  They leave the interpreter when they enter the function,
-and meet again when the whole network has run.  So nothing else is needed: no OpenMP, no thread pool
-of Numba's, none of their trouble with forks and with each other.
+The threads leave Python when they enter the function, and meet again when all of the program has
+run: `crew` keeps them at hand, or, in processes that train, Numba does (`numba_threads`).
 """
 
 from collections.abc import Callable

@@ -17,7 +17,7 @@ class Memory(NamedTuple):
     places
         This thread's own, for `step.PLACES` addresses.
     routines
-        `vectors.all_routines()`.
+        A table (`vectors.table_of`) that has these.
     """
 
     x: int

@@ -16,9 +16,8 @@ from numba.extending import intrinsic
 
 from minincep_kernels import Array
 from minincep_kernels.jit import kernel
+from minincep_kernels.program.crew import ARGUMENTS
 from minincep_kernels.vectors import INT, whole
-
-ARGUMENTS = 10  # of a job
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # Numba has no types

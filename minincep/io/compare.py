@@ -22,7 +22,6 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from minincep.autograd import Tensor, no_grad
 from minincep.io import convert, hdf5, mistakes, reference, verify
 from minincep.io.errors import WeightError
 from minincep.io.known import weights_path
@@ -407,12 +406,12 @@ def _run(network: Network, case: verify.Case, setting: Setting) -> list[verify.R
     known = set(network.endpoint_names())
     samples = [sample for sample in case.samples if sample.endpoint in known]
     picture = reference.picture(case.height, case.width, case.image_seed)[None]
-    with _eps(network, setting.eps), no_grad():
-        x = Tensor(_scaled(picture, setting.scaling))
-        found = network.run_endpoints(x, [sample.endpoint for sample in samples])
+    with _eps(network, setting.eps):
+        x = _scaled(picture, setting.scaling)
+        found = verify.op_by_op(network)(x, [sample.endpoint for sample in samples])
     rows = []
     for sample in samples:
-        y = found[sample.endpoint].data
+        y = found[sample.endpoint]
         if setting.background and y.shape != sample.shape:
             y, sample = _without_background(y, sample)
         rows.append(verify.Row(sample.endpoint, verify.error(y, sample), sample.float32_error))

@@ -210,13 +210,15 @@ def verify(network: Network, case: Case, run: Run | None = None, rule: Rule = EA
         raise WeightError(f"case {case.name!r} has not the end points of the network; {report}")
     picture = reference.picture(case.height, case.width, case.image_seed)
     x = reference.scaled(picture[None]).astype(_dtype(network))
-    found = (run or _op_by_op(network))(x, names)
+    found = (run or op_by_op(network))(x, names)
     return [
         Row(s.endpoint, error(found[s.endpoint], s), s.float32_error, rule) for s in case.samples
     ]
 
 
-def _op_by_op(network: Network) -> Run:
+def op_by_op(network: Network) -> Run:
+    """The network itself, with direct convolution where no other variant is forced."""
+
     def run(x: Array, names: Collection[str]) -> Mapping[str, Array]:
         with no_grad(), use(conv2d=forced("conv2d") or "im2col"):
             found = network.run_endpoints(Tensor(x), names)

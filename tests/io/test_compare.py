@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 import minincep as mi
-from minincep.autograd import Tensor, no_grad
 from minincep.io import mistakes, reference
 from minincep.io.compare import Comparison, compare, compare_files
 from minincep.io.errors import WeightError
-from minincep.io.verify import reference_network
+from minincep.io.verify import op_by_op, reference_network
 from minincep.models import Network
 from minincep.models.preprocessing import Preprocessing
 from minincep.models.registry import build_model
@@ -390,11 +389,10 @@ def weights(dump: Path) -> Path:
 
 def rewrite(dump: Path, network: Network, x: Array) -> None:
     """Give a dump what a network makes of a picture."""
-    with no_grad():
-        found = network.run_endpoints(Tensor(x.astype(np.float32)), network.endpoint_names())
+    found = op_by_op(network)(x.astype(np.float32), network.endpoint_names())
     with h5py.File(dump, "r+") as file:
         for entry in file[f"cases/{small_reference.CASE}/endpoints"].values():
-            y = found[entry.attrs["name"]].data
+            y = found[entry.attrs["name"]]
             entry.attrs["std"] = y.std()
             entry["values"][:] = y.ravel()
 
@@ -524,8 +522,7 @@ def test_background_class_in_a_dump(dump: Path, weights: Path, background: str) 
     smaller.assign_all({k: np.ascontiguousarray(v[..., 1:]) for k, v in head.items()})
     mine, theirs = (larger, smaller) if background == "A" else (smaller, larger)
     mi.save(mine, weights)
-    with no_grad():
-        y = theirs.run_endpoints(Tensor(symmetric()), ["Logits"])["Logits"].data
+    y = op_by_op(theirs)(symmetric(), ["Logits"])["Logits"]
     with h5py.File(dump, "r+") as file:
         entry = file.create_group(f"cases/{small_reference.CASE}/endpoints/999")
         entry.attrs.update(name="Logits", shape=y.shape, std=y.std(), float32_error=1e-6)

@@ -133,13 +133,20 @@ def labels(count: int) -> npt.NDArray[np.int64]:
 
 
 def write_weights(model: str, folder: Path) -> None:
-    """Random weights, the same in both files, as training starts with them."""
+    """Random weights, the same in both files.
+
+    Every beta is 1: with 0, the losses of the first step would differ by more than rounding, for
+    such networks make much of little (see the reference weights of `tools/reference`).
+    """
     import minincep as mi
     from minincep.export import export
 
     network = mi.create_model(
         model, num_classes=CLASSES, dropout_rate=0.0, batch_norm_gamma=True, seed=0
     )
+    for path, parameter in network.parameters().items():
+        if path.endswith("/beta"):
+            parameter.data[:] = 1
     mi.save(network, folder / f"{model}.h5")
     export(network, folder / f"{model}.safetensors", "safetensors")
 

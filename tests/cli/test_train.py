@@ -170,8 +170,9 @@ def test_a_second_interruption_ends_at_once(source: Path, tmp_path: Path, run: R
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGCONT)
-        process.communicate()
+        _, errors = process.communicate()
     assert process.returncode in (130, 143)
+    assert "go on with" not in errors  # which the first alone would end with
     assert len(lines(folder)) <= before + 1  # of a step that was as good as done
     checkpoint.read(folder / "checkpoint.h5")  # whole, also if it was being written
     assert [p.name for p in folder.iterdir() if p.name.startswith(".")] == []

@@ -5,17 +5,24 @@ variant: they ask `choose`.  To run one in a whole network, force it:
 
     with use(conv2d="naive"):
         network(x)
+
+To add one, decorate its forward function, in any file:
+
+    @variant("conv2d", name="mine")
+    def forward(x, filters, shape):
+        ...
+
+Some variants are the rungs of a ladder: each names the rung below, and does one thing better.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from minincep_kernels import Array
 from minincep_kernels.errors import VariantError
-from minincep_kernels.shapes import Conv2dShape
 
 # What a variant does: forwards, and the two gradients.
 Part = Literal["forward", "input_gradient", "filter_gradient"]
@@ -24,9 +31,15 @@ Part = Literal["forward", "input_gradient", "filter_gradient"]
 DIRECT_TOLERANCE = 1e-5
 
 
+def _everything(_: Any) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Variant:
-    """One way to convolve: three functions over arrays, and the shapes that they support.
+    """One way to do an operation: functions over arrays, and the shapes that they support.
+
+    A shape is a frozen dataclass of `shapes`: `Conv2dShape` for "conv2d", and so on.
 
     Attributes
     ----------
@@ -35,26 +48,36 @@ class Variant:
     name
         The name by which the variant is forced, reported and tested.
     supports
-        (shape) -> whether the three functions take it.
+        (shape) -> whether the functions take it.
     forward
-        (x, filters, shape) -> y, (N, OH, OW, OC).
+        (arrays..., shape) -> result; for conv2d (x, filters, shape) -> y, (N, OH, OW, OC).
     input_gradient
-        (gy, filters, shape) -> gx, (N, H, W, C).
+        For conv2d: (gy, filters, shape) -> gx, (N, H, W, C).  None leaves it to the preferred one.
     filter_gradient
-        (x, gy, shape) -> gw, (KH, KW, C, OC).
+        For conv2d: (x, gy, shape) -> gw, (KH, KW, C, OC).  None likewise.
     tolerance
         The largest error in float32, for random images and filters without bias, in standard
         deviations of the result.  Absolute, not relative to another variant: whose own error may
         happen to be 0.
+    below
+        The variant that is the rung below on the ladder; None for the foot, and for variants that
+        stand on no ladder.
+    work
+        (shape) -> the operations that `forward` really does, where they are not `shape.flops`.
     """
 
     op: str
     name: str
-    supports: Callable[[Conv2dShape], bool]
-    forward: Callable[[Array, Array, Conv2dShape], Array]
-    input_gradient: Callable[[Array, Array, Conv2dShape], Array]
-    filter_gradient: Callable[[Array, Array, Conv2dShape], Array]
+    supports: Callable[[Any], bool]
+    forward: Callable[..., Any]
+    input_gradient: Callable[..., Array] | None = None
+    filter_gradient: Callable[..., Array] | None = None
     tolerance: float = DIRECT_TOLERANCE
+    below: str | None = None
+    work: Callable[[Any], float] | None = None
+
+    def does(self, part: Part) -> bool:
+        return getattr(self, part) is not None
 
 
 @dataclass
@@ -62,12 +85,12 @@ class _Forced:
     """A variant that the user wants, and what has become of the wish."""
 
     variant: Variant
-    refused: Conv2dShape | None = None
+    refused: Any = None
     used: bool = False
 
 
 _variants: dict[str, dict[str, Variant]] = {}
-_preferred: dict[str, Callable[[Conv2dShape, Part], str]] = {}
+_preferred: dict[str, Callable[[Any, Part], str]] = {}
 _forced: ContextVar[dict[str, _Forced] | None] = ContextVar("forced", default=None)
 
 
@@ -80,7 +103,30 @@ def register(variant: Variant) -> Variant:
     return variant
 
 
-def prefer(op: str, name_of: Callable[[Conv2dShape, Part], str]) -> None:
+def variant(
+    op: str,
+    *,
+    name: str,
+    supports: Callable[[Any], bool] = _everything,
+    tolerance: float = DIRECT_TOLERANCE,
+    below: str | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a function (arrays..., shape) -> result to register it as a variant, forwards only.
+
+    Raises
+    ------
+    VariantError
+        If there is a variant of that name already.
+    """
+
+    def decorate(forward: Callable[..., Any]) -> Callable[..., Any]:
+        register(Variant(op, name, supports, forward, tolerance=tolerance, below=below))
+        return forward
+
+    return decorate
+
+
+def prefer(op: str, name_of: Callable[[Any, Part], str]) -> None:
     """Say which variant of an operation runs where nothing is forced: (shape, part) -> its name."""
     _preferred[op] = name_of
 
@@ -98,18 +144,36 @@ def variants(op: str) -> dict[str, Variant]:
     return dict(_variants[op])
 
 
+def ladder(op: str) -> list[Variant]:
+    """The rungs of an operation's ladder, from the foot up.
+
+    Where two stand on one rung, as the Winograd tiles do, the one registered first comes first, and
+    then all that stands on it.
+    """
+    known = variants(op)
+    above: dict[str | None, list[Variant]] = {}
+    for rung in known.values():
+        above.setdefault(rung.below, []).append(rung)
+
+    def climb(rung: Variant) -> list[Variant]:
+        return [rung, *(one for higher in above.get(rung.name, []) for one in climb(higher))]
+
+    feet = [rung for rung in above.get(None, []) if rung.name in above]
+    return [rung for foot in feet for rung in climb(foot)]
+
+
 def forced(op: str) -> str | None:
     """The name of the variant that is forced, if one is."""
     wish = (_forced.get() or {}).get(op)
     return wish.variant.name if wish else None
 
 
-def choose(op: str, shape: Conv2dShape, part: Part = "forward") -> Variant:
+def choose(op: str, shape: Any, part: Part = "forward") -> Variant:
     """The variant that runs this shape: the forced one if it can, else the preferred one."""
     known = variants(op)
     wish = (_forced.get() or {}).get(op)
     if wish is not None:
-        if wish.variant.supports(shape):
+        if wish.variant.does(part) and wish.variant.supports(shape):
             wish.used = True
             return wish.variant
         wish.refused = shape

@@ -1,11 +1,33 @@
-"""The sizes of a window operation: what slides over what, and what comes out."""
+"""The sizes of an operation: what goes in, what comes out, and how much work that is at least.
 
+`flops` counts operations of the plain definition, and `bytes` what must be read and written at
+least once in float32: both bound the time that any kernel takes (`roofline`).
+"""
+
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from minincep_kernels.errors import ShapeError
 
 Padding = Literal["same", "valid"] | tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class GemmShape:
+    """A matrix product (M, K) @ (K, N) -> (M, N)."""
+
+    rows: int
+    columns: int
+    depth: int
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.rows * self.columns * self.depth
+
+    @property
+    def bytes(self) -> int:
+        return 4 * (self.rows * self.depth + self.depth * self.columns + self.rows * self.columns)
 
 
 @dataclass(frozen=True)
@@ -45,6 +67,15 @@ class Pool2dShape:
         return (self.batch, self.out_height, self.out_width, self.channels)
 
     @property
+    def flops(self) -> int:
+        """One operation for each number of each window, padding counted as if computed."""
+        return self.kernel[0] * self.kernel[1] * math.prod(self.output)
+
+    @property
+    def bytes(self) -> int:
+        return 4 * (math.prod(self.input) + math.prod(self.output))
+
+    @property
     def corner(self) -> tuple[int, int]:
         """Padding at the top and at the left, which is all that a kernel must know of it."""
         return (self.padding[0], self.padding[2])
@@ -78,6 +109,10 @@ class Conv2dShape(Pool2dShape):
     def flops(self) -> int:
         """Multiplications and additions of direct convolution, padding counted as if computed."""
         return 2 * self.pixels * self.taps * self.out_channels
+
+    @property
+    def bytes(self) -> int:
+        return 4 * sum(map(math.prod, (self.input, self.filters, self.output)))
 
 
 def pool2d_shape(

@@ -49,7 +49,7 @@ def _bounds(block: int, lines: int, blocks: int) -> tuple[int, int]:
 @kernel
 def _block_moments(x: Array, middle: Array, out: Array) -> None:
     """Sums of x - middle and of their squares: (lines, W), (W,) -> (blocks, 2, W)."""
-    lines, width = x.shape
+    lines, width = len(x), out.shape[2]
     blocks = out.shape[0]
     for block in prange(blocks):
         out[block] = 0
@@ -76,7 +76,7 @@ def _block_products(x: Array, gy: Array, affine: Array, lowest: float, out: Arra
 
     2 x (lines, W), (3, W) -> (blocks, 2, W).
     """
-    lines, width = x.shape
+    lines, width = len(x), out.shape[2]
     blocks = out.shape[0]
     zero = x.dtype.type(0)  # a plain 0 and a float32 would make a float64
     for block in prange(blocks):
@@ -104,7 +104,7 @@ def _block_products(x: Array, gy: Array, affine: Array, lowest: float, out: Arra
 @kernel
 def _block_sums(x: Array, out: Array) -> None:
     """Sums of lines: (lines, W) -> (blocks, 1, W)."""
-    lines, width = x.shape
+    lines, width = len(x), out.shape[2]
     blocks = out.shape[0]
     for block in prange(blocks):
         out[block] = 0
@@ -120,9 +120,34 @@ def _block_sums(x: Array, out: Array) -> None:
 
 
 @kernel
+def _relu_gradient_sums(y: Array, gy: Array, out_gradient: Array, out: Array) -> None:
+    """Gy where y > 0, else 0, and its sums: 2 x (lines, W) -> (lines, W), (blocks, 1, W)."""
+    lines, width = len(y), out.shape[2]
+    blocks = out.shape[0]
+    zero = y.dtype.type(0)
+    for block in prange(blocks):
+        out[block] = 0
+        first, last = _bounds(np.int64(block), lines, blocks)
+        twos = first + (last - first) // 2 * 2
+        for k in range(first, twos, 2):
+            for c in range(width):
+                g, h = gy[k, c], gy[k + 1, c]
+                g = g if y[k, c] > 0 else zero
+                h = h if y[k + 1, c] > 0 else zero
+                out_gradient[k, c], out_gradient[k + 1, c] = g, h
+                out[block, 0, c] += np.float64(g) + np.float64(h)
+        for k in range(twos, last):
+            for c in range(width):
+                g = gy[k, c]
+                g = g if y[k, c] > 0 else zero
+                out_gradient[k, c] = g
+                out[block, 0, c] += g
+
+
+@kernel
 def _normalise(x: Array, affine: Array, lowest: float, out: Array) -> None:
     """(x - mean) scale + shift, but at least the lowest."""
-    lines, width = x.shape
+    lines, width = out.shape
     for k in prange(lines):
         for c in range(width):
             y = (x[k, c] - affine[0, c]) * affine[1, c] + affine[2, c]
@@ -132,7 +157,7 @@ def _normalise(x: Array, affine: Array, lowest: float, out: Array) -> None:
 @kernel
 def _input_gradient(x: Array, gy: Array, affine: Array, lowest: float, out: Array) -> None:
     """Scale (gy - mean_gy - (x - mean) slope), gy being 0 where y is not above the lowest."""
-    lines, width = x.shape
+    lines, width = out.shape
     zero = x.dtype.type(0)
     for k in prange(lines):
         for c in range(width):
@@ -145,7 +170,7 @@ def _input_gradient(x: Array, gy: Array, affine: Array, lowest: float, out: Arra
 @kernel
 def _scaled_gradient(x: Array, gy: Array, affine: Array, lowest: float, out: Array) -> None:
     """Factor gy, gy being 0 where y is not above the lowest."""
-    lines, width = x.shape
+    lines, width = out.shape
     zero = x.dtype.type(0)
     for k in prange(lines):
         for c in range(width):
@@ -154,25 +179,49 @@ def _scaled_gradient(x: Array, gy: Array, affine: Array, lowest: float, out: Arr
             out[k, c] = affine[3, c] * (zero if y <= lowest else g)
 
 
-def _rows(x: Array) -> Array:
-    return x.reshape(-1, x.shape[-1])
-
-
 def _lines(*arrays: Array) -> Iterator[tuple[int, list[Array]]]:
-    """Arrays of one shape as lines, and how many rows make one: most of them, then the rest."""
-    rows, channels = _rows(arrays[0]).shape
+    """Arrays of one shape as lines, and how many rows make one: most of them, then the rest.
+
+    Where an array is some channels of a wider one, a row is a line, and what lies behind it in the
+    wider array is part of the line, too: kernels go as far as their tables and results reach.
+    """
+    channels = arrays[0].shape[-1]
+    rows = arrays[0].size // channels
+    if not all(array.flags.c_contiguous for array in arrays):
+        if rows:
+            yield 1, [_pitched(array, rows) for array in arrays]
+        return
     together = max(1, min(LINE // channels, rows))
     whole = rows // together * together
     for part, count in ((slice(whole), together), (slice(whole, None), 1)):
-        views = [_rows(array)[part].reshape(-1, count * channels) for array in arrays]
+        views = [
+            array.reshape(-1, channels)[part].reshape(-1, count * channels) for array in arrays
+        ]
         if len(views[0]):
             yield count, views
 
 
-def _blocks(lines: Array, sorts: int = 2) -> Array:
+def _pitched(array: Array, rows: int) -> Array:
+    """All rows, as far apart as they are: (..., C) -> (rows, C or more)."""
+    if array.flags.c_contiguous:
+        return array.reshape(rows, -1)
+    steps = array.strides
+    evenly = all(
+        step == following * length
+        for step, following, length in zip(steps[:-2], steps[1:-1], array.shape[1:-1], strict=True)
+    )
+    if not evenly or steps[-1] != array.itemsize or len(steps) < 2:
+        return np.ascontiguousarray(array).reshape(rows, -1)
+    pitch = steps[-2]
+    return np.lib.stride_tricks.as_strided(
+        array, (rows, pitch // array.itemsize), (pitch, steps[-1])
+    )
+
+
+def _blocks(lines: int, width: int, sorts: int = 2) -> Array:
     """Room for the sums of each block, of so many sorts."""
-    count = max(1, min(len(lines) // SHORTEST, BLOCKS))
-    return np.empty((count, sorts, lines.shape[1]), np.float64)
+    count = max(1, min(lines // SHORTEST, BLOCKS))
+    return np.empty((count, sorts, width), np.float64)
 
 
 def _total(blocks: Array, channels: int) -> Array:
@@ -188,12 +237,23 @@ def channel_sums(x: Array) -> Array:
     The gradient of a bias.
     """
     sums = np.zeros((1, x.shape[-1]))
-    for _, (lines,) in _lines(x):
-        out = _blocks(lines, 1)
+    for together, (lines,) in _lines(x):
+        out = _blocks(len(lines), together * x.shape[-1], 1)
         _block_sums(lines, out)
         sums += _total(out, x.shape[-1])
     result: Array = sums[0].astype(x.dtype)
     return result
+
+
+def relu_gradient_sums(y: Array, gy: Array) -> tuple[Array, Array]:
+    """Gy where y > 0, else 0, and the sum of each channel of it: 2 x (..., C) -> (..., C), (C,)."""
+    g = buffers.empty(y.shape, y.dtype)
+    sums = np.zeros((1, y.shape[-1]))
+    for together, (lines, of_gy, of_g) in _lines(y, gy, g):
+        out = _blocks(len(lines), together * y.shape[-1], 1)
+        _relu_gradient_sums(lines, of_gy, of_g, out)
+        sums += _total(out, y.shape[-1])
+    return g, sums[0].astype(y.dtype)
 
 
 def statistics(x: Array) -> tuple[Array, Array]:
@@ -204,12 +264,12 @@ def statistics(x: Array) -> tuple[Array, Array]:
     "Algorithms for computing the sample variance"), and m is the first of them: if it is k
     deviations off, there are at least k**2 rows, and all is lost of 1e-16 k**2 only.
     """
-    rows = _rows(x)
-    count, channels = rows.shape
-    middle = rows[0].astype(np.float64)
+    channels = x.shape[-1]
+    count = x.size // channels
+    middle = x[(0,) * (x.ndim - 1)].astype(np.float64)
     sums = np.zeros((2, channels))
     for together, (lines,) in _lines(x):
-        out = _blocks(lines)
+        out = _blocks(len(lines), together * x.shape[-1])
         _block_moments(lines, np.tile(middle, together), out)
         sums += _total(out, channels)
     mean, square = sums / count
@@ -241,7 +301,7 @@ def sums_backward(x: Array, gy: Array, affine: Affine) -> Array:
     sums = np.zeros((2, x.shape[-1]))
     table = np.stack(affine[:3])
     for together, (lines, of_gy) in _lines(x, gy):
-        out = _blocks(lines)
+        out = _blocks(len(lines), together * x.shape[-1])
         _block_products(lines, of_gy, np.tile(table, together), affine.lowest(), out)
         sums += _total(out, x.shape[-1])
     return sums

@@ -48,8 +48,8 @@ from minincep_kernels.winograd_gradient import (
     transform_output_gradient,
 )
 
-BLOCK = 384  # terms of a sum that are worked out at a time
-FAR_APART = 128  # floats from pixel to pixel, from which on a copy of what a tile reads pays
+BLOCK = 192  # terms of a sum that are worked out at a time
+FAR_APART = 100  # floats from pixel to pixel, from which on a copy of what a tile reads pays
 WIDTH = -(-ROWS // LANES) * LANES  # floats that the rows of a tile take in scratch memory
 DEPTHS = 32  # rows of packed filters in a chunk of TRANSFORM_FILTERS
 

@@ -145,7 +145,10 @@ def accumulate_part(part: Array, first: int, out: Array) -> None:
 
 
 def split(x: Array, channels: Sequence[int]) -> list[Array]:
-    """The parts that `concat` made one array of, where they lie: (..., C1 + C2 + ...) -> (..., C1), ..."""
+    """The parts that `concat` made one array of, where they lie.
+
+    (..., C1 + C2 + ...) -> (..., C1), (..., C2), ...
+    """
     ends = itertools.accumulate(channels, initial=0)
     return [x[..., first:last] for first, last in itertools.pairwise(ends)]
 

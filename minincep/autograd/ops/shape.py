@@ -66,7 +66,7 @@ def _chosen(x: Array, first: int, last: int) -> tuple[int, ...]:
 
 @op
 def channels(x: Array, *, first: int, last: int) -> tuple[Array, Any]:
-    """Some channels, from the first to below the last, where they lie: (..., C) -> (..., last - first).
+    """Some channels, from the first to below the last: (..., C) -> (..., last - first), a view.
 
     Raises
     ------

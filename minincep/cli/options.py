@@ -82,7 +82,7 @@ def _forced(wishes: dict[str, str]) -> Iterator[None]:
     if not wishes:
         yield
         return
-    import minincep_kernels.conv2d  # noqa: F401  (registers the variants)
+    import minincep.autograd.ops  # noqa: F401  (registers the variants)
     from minincep_kernels import registry
 
     with registry.use(**wishes):

@@ -276,5 +276,5 @@ def test_relu_gradient_sums(shape: tuple[int, ...], dtype: str) -> None:
     g, sums = norm.relu_gradient_sums(y, gy)
     wanted = np.where(y > 0, gy, 0)
     np.testing.assert_array_equal(g, wanted)
-    assert (g.dtype, sums.dtype) == (dtype, dtype)
+    assert g.dtype == sums.dtype == np.dtype(dtype)
     oracle.assert_close(sums, wanted.reshape(-1, shape[-1]).astype(np.float64).sum(axis=0))

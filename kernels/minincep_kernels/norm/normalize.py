@@ -52,7 +52,7 @@ def blocked(x: Array, affine: Array, shape: NormalizeShape) -> Array:
 
     What changes: the order only.  Four passes over a block are one over memory, 8 bytes a number,
     the least there can be; the other three are served by the core's own cache.  Bound by the
-    bandwidth of that, by Python's time for each block, and by one thread.
+    bandwidth of that, by the time that NumPy takes for each row, and by one thread.
 
     Source: blocking for the cache, which Lam, Rothberg and Wolf 1991, "The cache performance and
     optimizations of blocked algorithms", look into.

@@ -10,21 +10,20 @@ import pytest
 from numba.core.errors import TypingError
 
 from minincep_kernels import Array
-from minincep_kernels.jit import Kernel, kernel
-from minincep_kernels.vectors import (
-    LANES,
+from minincep_kernels.intrinsics import (
     add,
     address_of,
     load,
     load_first,
     maximum,
     multiply,
-    padded,
     splat,
     store,
     store_first,
     store_up_to,
 )
+from minincep_kernels.jit import Kernel, kernel
+from minincep_kernels.vectors import LANES, padded
 from tests.kernels import scripts
 from tests.kernels.guarded import at_the_end, check_in_child, needs_fork
 

@@ -16,6 +16,7 @@ from minincep.io.images import SUFFIXES
 from minincep.predict import Prepares, prepared_ahead
 from minincep_kernels import Array
 
+
 def find(arguments: Sequence[Path], recursive: bool) -> list[Path]:
     """Files that are meant: each named, the pictures in folders, and what matches a pattern.
 

@@ -226,8 +226,11 @@ class Routine:
         return ir.FunctionType(ir.VoidType(), self.kinds)
 
     def define(self, module: ir.Module) -> ir.Function:
-        """Write the function into this module."""
-        function = ir.Function(module, self.kind, f"minincep_{self.name}")
+        """Write the function into this module, unless it is there."""
+        name = f"minincep_{self.name}"
+        if name in module.globals:
+            return module.globals[name]
+        function = ir.Function(module, self.kind, name)
         function.linkage = "internal"
         function.attributes.add("noinline")
         emit = Emitter(function)
@@ -248,7 +251,8 @@ def enlist(routines: Iterable[Routine]) -> int:
 
 def table_of(*families: str) -> Any:
     """A function for kernels that writes the routines of some families: () -> the address of a
-    table of them.  To be called once, in the outermost function.
+    table of them.  To be called in the outermost function: each other function that calls it has
+    a table and routines of its own, which cost time to compile.
 
     Parameters
     ----------
@@ -261,6 +265,9 @@ def table_of(*families: str) -> Any:
     def table(typing: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             module = builder.module
+            name = f"minincep_routines_{'_'.join(families)}"
+            if name in module.globals:  # it was called in this function before
+                return builder.ptrtoint(module.globals[name], INT)
             pointer = ir.PointerType(ir.IntType(8))
             functions = [
                 routine.define(module).bitcast(pointer)
@@ -269,7 +276,7 @@ def table_of(*families: str) -> Any:
                 for routine in ROUTINES
             ]
             kind = ir.ArrayType(pointer, len(functions))
-            table = ir.GlobalVariable(module, kind, "minincep_routines")
+            table = ir.GlobalVariable(module, kind, name)
             table.linkage = "internal"
             table.global_constant = True
             table.initializer = ir.Constant(kind, functions)

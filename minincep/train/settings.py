@@ -300,7 +300,7 @@ def _one(field: "dataclasses.Field[Any]", kind: type, value: Any) -> Any:
         value = float(value)
     if type(value) is not kind:
         raise ConfigError(f"{name} must be {_WORDS[kind]}, got {value!r:.80}")
-    if kind is str and not _is_unicode(value):
+    if isinstance(value, str) and not _is_unicode(value):
         raise ConfigError(f"{name} must be text in UTF-8, got {value!r:.200}: rename it")
     if limits["choices"] and value not in limits["choices"]:
         near = difflib.get_close_matches(value, limits["choices"], 1)

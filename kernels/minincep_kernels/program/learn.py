@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from minincep_kernels.intrinsics import address_of, get, load, load_first, put, put_place, store
 from minincep_kernels.jit import inlined
 from minincep_kernels.microkernel import COLUMNS, ROWS
 from minincep_kernels.outer import outer
@@ -30,17 +31,7 @@ from minincep_kernels.program.products import Pair
 from minincep_kernels.program.task import TASK, Task
 from minincep_kernels.program.tiles import SIZES, find_inputs, tile_position
 from minincep_kernels.transpose import transpose
-from minincep_kernels.vectors import (
-    LANES,
-    address_of,
-    get,
-    load,
-    load_first,
-    put,
-    put_place,
-    store,
-    table_of,
-)
+from minincep_kernels.vectors import LANES, table_of
 from minincep_kernels.winograd import transform_input
 from minincep_kernels.winograd_gradient import (
     transform_filter_gradient,

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from minincep_kernels.intrinsics import address_of, put_place
 from minincep_kernels.jit import inlined
 from minincep_kernels.microkernel import COLUMNS
 from minincep_kernels.program.memory import Memory
 from minincep_kernels.program.products import Pair, Patches, Rows, floor_of, panel
 from minincep_kernels.program.step import PLACES
-from minincep_kernels.vectors import LANES, address_of, put_place
+from minincep_kernels.vectors import LANES
 from minincep_kernels.winograd import TILES, transform_input, transform_output
 
 # (outputs down, outputs across, inputs down, inputs across) of each tile.

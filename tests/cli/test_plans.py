@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ print(json.dumps(answers))
 """
 
 
-def run_in_one_process(commands: list[list[object]]) -> list[list[str]]:
+def run_in_one_process(commands: Sequence[Sequence[object]]) -> list[list[str]]:
     """Standard output and standard error of each, one after the other: starting takes a second."""
     arguments = json.dumps([[*map(str, command)] for command in commands])
     result = subprocess.run(

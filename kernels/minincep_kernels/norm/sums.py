@@ -57,7 +57,7 @@ def blocks_of(rows: int, channels: int, pitch: int = 0) -> Array:
 
 
 @inlined
-def line_of(x: Array, number: int, width: int, pitch: int) -> Array:
+def line_of(x: Array, number: int | np.int64, width: int, pitch: int) -> Array:
     """A line of an array, counted from 0."""
     start = number * (pitch if pitch else width)
     return x[start : start + width]

@@ -20,7 +20,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from minincep_kernels import Array
 from minincep_kernels.errors import VariantError
@@ -30,6 +30,8 @@ Part = Literal["forward", "input_gradient", "filter_gradient"]
 
 # Of a sum of products in float32, in any order: rounding, and nothing else.
 DIRECT_TOLERANCE = 1e-5
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def _everything(_: Any) -> bool:
@@ -127,7 +129,7 @@ def variant(
     tolerance: float = DIRECT_TOLERANCE,
     below: str | None = None,
     asks: tuple[str, ...] = (),
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+) -> Callable[[_Function], _Function]:
     """Decorate a function (arrays..., shape) -> result to register it as a variant, forwards only.
 
     The parameters are the attributes of `Variant`.
@@ -138,7 +140,7 @@ def variant(
         If there is a variant of that name already.
     """
 
-    def decorate(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(forward: _Function) -> _Function:
         register(Variant(op, name, supports, forward, tolerance=tolerance, below=below, asks=asks))
         return forward
 

@@ -26,7 +26,7 @@ SHAPES = [
         (3, blocked.COLUMNS, blocked.DEPTH),
         (3, blocked.COLUMNS + 1, blocked.DEPTH + 1),
         (3, 2 * blocked.COLUMNS - 1, 2 * blocked.DEPTH - 1),
-        (2 * parallel.ROWS_LEAST + 1, 3, 4),
+        (2 * parallel.LEAST + 1, 3, 4),
     )
 ]
 EACH_VARIANT = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
@@ -148,12 +148,23 @@ def test_chunks_are_the_whole_result_once(shape: GemmShape, threads: int) -> Non
         assert all(first < last for first, last in ends)
 
 
-def test_chunks_are_as_many_as_keep_all_threads_busy() -> None:
-    for rows, columns in ((1225, 32), (64, 1536), (289, 192)):
-        shape = GemmShape(rows, columns, 384)
-        assert parallel._grid(shape, 1) == (register_tile.blocks_of(shape), 1)
-        down, across = parallel._grid(shape, 2)
-        assert down * across >= 2 * parallel.CHUNKS or across == columns // COLUMNS
+def test_rows_are_divided_or_panels() -> None:
+    many, few = GemmShape(1225, 1536, 384), GemmShape(64, 1536, 384)
+    assert register_tile.blocks_of(many) == 3
+    assert [parallel._grid(many, threads) for threads in (1, 2, 5)] == [(3, 1), (4, 1), (5, 1)]
+    assert [parallel._grid(few, threads) for threads in (1, 2, 5)] == [(1, 1), (1, 2), (1, 5)]
+    assert parallel._grid(GemmShape(3, COLUMNS + 1, 5), 8) == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["register_tile", "parallel"])
+def test_a_row_that_is_larger_than_the_cache(name: str) -> None:
+    shape = GemmShape(2, 3, 2 * register_tile.BLOCK)
+    assert register_tile.blocks_of(shape) == 2
+    a, b = matrices(shape, "float32")
+    for threads in (1, 2):
+        with machine.num_threads(threads):
+            c = variants("gemm")[name].forward(a, b, shape)
+        check(c, a, b, "float32", variants("gemm")[name].tolerance)
 
 
 def test_rows_of_a_block_stay_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,15 +87,15 @@ def _batch_parts(shape: Conv2dShape, dtype: np.dtype[Any]) -> Iterator[tuple[sli
 
 
 def convolve(
-    x: Array, filters: Array, shape: Conv2dShape, multiply: Callable[[Array, Array], Array]
+    x: Array, filters: Array, shape: Conv2dShape, multiply: Callable[[Array, Array, Array], object]
 ) -> Array:
-    """Convolve by way of columns and of a function that multiplies matrices."""
+    """Convolve by way of columns and of a function (a, b, c) that sets c to a @ b."""
     y = np.empty(shape.output, x.dtype)
     matrix = filters.reshape(shape.taps, shape.out_channels)
     for part, columns in _batch_parts(shape, x.dtype):
         im2col(x[part], shape.stride, shape.corner, columns)
-        rows = multiply(columns.reshape(-1, shape.taps), matrix)
-        y[part] = rows.reshape(y[part].shape)
+        rows = y[part].reshape(-1, shape.out_channels)
+        multiply(columns.reshape(-1, shape.taps), matrix, rows)
     return y
 
 

@@ -11,7 +11,7 @@ input is used for all its KH KW taps while it is near.
 *Bound by* the multiply-adds.  Copying takes KH KW C loads and stores a pixel, beside KH KW C OC
 multiply-adds, so that it shows where there are few output channels.
 
-Chetlur et al. 2014, "cuDNN: efficient primitives for deep learning", arXiv:1410.0759, section 3.
+Chetlur et al. 2014, "cuDNN: efficient primitives for deep learning", arXiv:1410.0759.
 `program.products` has the code, which plans run as well.
 """
 

@@ -6,7 +6,7 @@ matrix products, tiles by transformed filters; and their results are transformed
 
 *Cost.*  2 C OC operations for each of 36 products of each tile, a quarter of those of direct
 convolution where tiles are full: this is what `work` counts.  The transforms come on top, some
-hundred additions a tile for each of C + OC channels: cheap where there are many channels.  Filters
+hundred operations a tile for each of C + OC channels: cheap where there are many of both.  Filters
 take 36 / 9 times the memory.
 
 *Bound by* the multiply-adds of the products; on small pictures, whose tiles hang over the edge, by

@@ -14,7 +14,8 @@ Where b fits into the cache as it is, this rung does the same as the one below.
 
 Lam, Rothberg and Wolf 1991, "The cache performance and optimizations of blocked algorithms",
 ASPLOS IV, who also say what is wrong here still: rows of a block lie N numbers apart, and for some
-N they push each other out of the cache.
+N they push each other out of the cache.  The idea is older than caches: McKellar and Coffman 1969,
+"Organizing matrices and matrix operations for paged memory systems", CACM 12(3).
 """
 
 from minincep_kernels import Array

@@ -2,12 +2,12 @@
 
 *Cost.*  2 M N K operations.  Along k, a row of a is read as it lies, from the level-1 cache.  A
 column of b is not: one number lies N numbers behind the other, each on a cache line of its own.  64
-bytes come for 4 that are used, and the next column finds them only if all K lines, 64 K bytes, have
+bytes come for 4 that are used, and the next column finds them again only if K such lines have
 stayed in a cache.  Where N is a power of two they have not: all of them fall on a few places of it.
 
-*Bound by* latency.  Each addition waits for the one before it, some four cycles, since a sum of
-floating-point numbers may not be put in another order: no vectors, one sum at a time.  Larger
-matrices wait even longer, for the cache lines.
+*Bound by* latency.  Each addition waits for the one before it, three cycles or four, since a sum of
+floating-point numbers may not be put in another order: no vectors, one sum at a time.  In larger
+matrices it waits even longer, for cache lines.
 
 The order of the three loops is free; Golub and Van Loan, "Matrix Computations", section 1.1, go
 through all six.

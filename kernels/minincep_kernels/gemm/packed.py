@@ -11,9 +11,8 @@ two of its lines fall on the same place in the cache; and the cache fetches ahea
 *Bound by* the loads and stores of the inner loop, as before.  It comes nearer to that bound the
 larger N is; where N is no more than `COLUMNS`, b was one run of memory already.
 
-Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3),
-section 4: pack what is used again and again.  They pack a as well; here its rows, read from left to
-right, are runs of memory as they are.
+Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3).
+They pack a as well; here its rows, read from left to right, are runs of memory as they are.
 """
 
 from typing import Any

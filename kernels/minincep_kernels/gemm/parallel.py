@@ -6,9 +6,11 @@ number, and each number is the same chain of multiply-adds whoever works it out:
 same to the last bit on any number of threads.
 
 *Cost.*  2 M N K operations and the traffic of `register_tile`, divided by the threads; only that
-each thread reads its own copy of what chunks share into its own level-2 cache.  So there are no
-more chunks than it takes to keep everybody busy, and rows are divided first: a chunk's rows of a
-are read by one thread alone.
+what several chunks read comes into several level-2 caches.  Where there are rows enough, rows are
+divided: each thread reads rows of its own, and all of b.  Where there are few, b is the larger
+matrix, and each thread reads panels of its own, and all of a.  Numba deals chunks out beforehand,
+as many to one thread as to the next: so they are of one size, and as many as threads, or twice, or
+three times as many.
 
 *Bound by* the multiply-adds of all cores; for few rows, by the memory that b comes from, which is
 one for all cores.  Small products are bound by waking the threads up, some microseconds.
@@ -34,16 +36,15 @@ from minincep_kernels.program.products import Pair
 from minincep_kernels.registry import variant
 from minincep_kernels.shapes import GemmShape
 
-ROWS_LEAST = 64  # of a chunk: fewer would fetch more panels than they are worth
-CHUNKS = 4  # for each thread: one that is slow takes fewer
+LEAST = 64  # rows of a chunk, where rows are divided: fewer are not worth the panels they read
 
 
 def _grid(shape: GemmShape, threads: int) -> Pair:
     """How many chunks down and across."""
-    wanted = CHUNKS * threads if threads > 1 else 1
-    down = max(blocks_of(shape), min(wanted, shape.rows // ROWS_LEAST), 1)
-    across = min(-(-wanted // down), -(-shape.columns // COLUMNS))
-    return down, across
+    blocks = blocks_of(shape)
+    if shape.rows >= threads * LEAST:
+        return -(-blocks // threads) * threads, 1
+    return blocks, min(threads, -(-shape.columns // COLUMNS))
 
 
 @kernel
@@ -57,8 +58,8 @@ def _multiply(a: Array, packed: Array, grid: Pair, out: Array) -> None:
         chunk: Any = np.int64(number)
         block, group = divmod(chunk, across)
         first, last = part(group, across, panels)
-        from_to = (first * COLUMNS, last * COLUMNS)
-        multiply(routines, a, packed, out, part(block, down, rows), from_to)
+        these = part(block, down, rows)
+        multiply(routines, a, packed, out, these, (first * COLUMNS, last * COLUMNS))
 
 
 @variant("gemm", name="parallel", below="register_tile")

@@ -4,18 +4,20 @@
 by 2 vectors of columns, 28 vectors of sums, while all of the depth runs by.  Panels of b are as
 wide as the tile; a is read where it lies, a number at a time.
 
-*Cost.*  2 M N K operations.  A step of depth loads 2 vectors of b and 14 numbers of a for 28
-multiply-adds, where `packed` loads 56 vectors and stores 28.  c is written once, 4 M N bytes, and
-never read.  A panel, 4 K x 32 bytes, goes from the level-2 cache to the core for each tile of rows:
-4 M N K / 14 bytes in all.  As many rows of a as fill half of that cache, `BLOCK`, meet all panels
-before the next rows come, so that the level behind it, or memory, gives a once, and b once for each
-such block: 4 K N bytes times K M / `BLOCK`.
+*Cost.*  2 M N K operations, each pair of them one instruction, a fused multiply-add: of the rungs
+below, the compiler makes two, since fusing changes the rounding.  A step of depth loads 2 vectors
+of b and 14 numbers of a for 28 multiply-adds, where `packed` loads 56 vectors and stores 28.  c is
+written once, 4 M N bytes, and never read.  Panels go from the level-2 cache to the core for each
+tile of rows, and rows for each panel: 4 M N K / 14 and 4 M N K / 32 bytes in all.  As many rows of
+a as fill half of that cache, `BLOCK`, meet all panels before the next rows come, so that the level
+behind it, or memory, gives a once, and b once for each such block: 4 N K times M K / `BLOCK` bytes.
 
-*Bound by* the multiply-adds: two a cycle of a core that has two units for them.  What is missing is
+*Bound by* the multiply-adds, of which a core can start two in a cycle.  What is missing to that is
 packing, tiles that are not full, and, for few rows, the time that b takes from memory.
 
-Goto and van de Geijn 2008, section 5; Van Zee and van de Geijn 2015, "BLIS: a framework for rapidly
-instantiating BLAS functionality", ACM TOMS 41(3), where the tile is all that a new CPU needs.
+Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3); Van
+Zee and van de Geijn 2015, "BLIS: a framework for rapidly instantiating BLAS functionality", ACM
+TOMS 41(3), where a tile and the sizes of blocks are all that a new CPU needs.
 
 The tile knows float32 only; float64 is left to `packed`.
 """
@@ -57,7 +59,7 @@ def panels_of(b: Array, shape: GemmShape, pack: Callable[..., None]) -> Array:
 
 def blocks_of(shape: GemmShape) -> int:
     """Into how many blocks of rows a is divided."""
-    return max(1, shape.rows * shape.depth // BLOCK)
+    return max(1, min(shape.rows, shape.rows * shape.depth // BLOCK))
 
 
 @inlined

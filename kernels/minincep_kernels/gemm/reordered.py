@@ -10,12 +10,11 @@ bytes.  Nothing was said of vectors; to look for them in the machine code, searc
 for each multiply-add, 4 M N K in all, from the cache that holds b.  The row of c stays in the
 level-1 cache, from where each vector is loaded, and to where it is stored again, K times.
 
-*Bound by* loads and stores: two loads and a store for one multiplication and one addition, where a
-core could do two of each in the time of the store.  And, once b is larger than the level-2 cache,
+*Bound by* loads and stores: two loads and a store for one multiplication and one addition, of which
+a core could do more in that time.  And, once b is larger than the level-2 cache,
 by the bandwidth of what lies behind it: each row of a fetches all of b anew.
 
-McKellar and Coffman 1969, "Organizing matrices and matrix operations for paged memory systems",
-CACM 12(3); Drepper 2007, "What every programmer should know about memory", section 6.2.1.
+Drepper 2007, "What every programmer should know about memory", section 6.2.1.
 """
 
 from minincep_kernels import Array

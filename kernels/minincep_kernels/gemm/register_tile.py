@@ -2,15 +2,16 @@
 
 *What changes.*  The inner loops are the register tile of `microkernel`: with AVX-512, 14 rows of c
 by 2 vectors of columns, 28 vectors of sums, while all of the depth runs by.  Panels of b are as
-wide as the tile; a is read where it lies, a number at a time.
+wide as the tile; a is read where it lies, a number at a time.  And since the tile is written out
+instruction by instruction, it takes the widest vectors and fused multiply-adds: the compiler alone
+may not fuse, which changes the rounding.
 
-*Cost.*  2 M N K operations, each pair of them one instruction, a fused multiply-add: of the rungs
-below, the compiler makes two, since fusing changes the rounding.  A step of depth loads 2 vectors
-of b and 14 numbers of a for 28 multiply-adds, where `packed` loads 56 vectors and stores 28.  c is
-written once, 4 M N bytes, and never read.  Panels go from the level-2 cache to the core for each
-tile of rows, and rows for each panel: 4 M N K / 14 and 4 M N K / 32 bytes in all.  As many rows of
-a as fill half of that cache, `BLOCK`, meet all panels before the next rows come, so that the level
-behind it, or memory, gives a once, and b once for each such block: 4 N K times M K / `BLOCK` bytes.
+*Cost.*  2 M N K operations.  A step of depth loads 2 vectors of b and 14 numbers of a for 28
+multiply-adds, where `packed` would load 56 vectors and store 28.  c is written once, 4 M N bytes,
+and never read.  Panels go from the level-2 cache to the core for each tile of rows, and rows for
+each panel: 4 M N K / 14 and 4 M N K / 32 bytes in all.  As many rows of a as fill half of that
+cache, `BLOCK`, meet all panels before the next rows come, so that the level behind it, or memory,
+gives a once, and b once for each such block: 4 N K times M K / `BLOCK` bytes.
 
 *Bound by* the multiply-adds, of which a core can start two in a cycle.  What is missing to that is
 packing, tiles that are not full, and, for few rows, the time that b takes from memory.

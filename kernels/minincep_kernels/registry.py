@@ -70,7 +70,7 @@ class Variant:
     asks
         Operations that it leaves to variants of their own, by `choose`.
     about
-        What to say of it, where neither the docstring of `forward` nor that of its module does.
+        What there is to say of it, if not the docstring of `forward` or of its file.
     """
 
     op: str
@@ -90,7 +90,7 @@ class Variant:
 
     @property
     def description(self) -> str:
-        """What it does and how: the docstring of `forward`, or, without one, of its module."""
+        """What it does and how: the docstring of `forward`, or, where that has none, of its file."""
         file = getattr(inspect.unwrap(self.forward), "__globals__", {})
         return inspect.cleandoc(self.about or self.forward.__doc__ or file.get("__doc__") or "")
 

@@ -90,7 +90,7 @@ class Variant:
 
     @property
     def description(self) -> str:
-        """What it does and how: the docstring of `forward`, or, where that has none, of its file."""
+        """What it does and how: the docstring of `forward`, or, if that has none, of its file."""
         file = getattr(inspect.unwrap(self.forward), "__globals__", {})
         return inspect.cleandoc(self.about or self.forward.__doc__ or file.get("__doc__") or "")
 

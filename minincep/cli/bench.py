@@ -1,0 +1,200 @@
+"""`minincep bench`: the kernel laboratory."""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from minincep.cli import options
+from minincep.cli.bench_table import Table, ranking
+
+if TYPE_CHECKING:
+    from minincep.bench.session import Session
+    from minincep.bench.workloads import Workload
+    from minincep_kernels.registry import Variant
+
+OPERATIONS = {"gemm": "gemm", "conv2d": "conv2d", "norm": "batch_norm", "pool": "max_pool2d"}
+OTHERS = {"compare": "bench_compare", "report": "bench_report"}
+
+
+class Benches(click.Group):
+    """The benchmarks; those in files of their own are imported when they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*OPERATIONS, *OTHERS]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in OTHERS:
+            module = importlib.import_module(f"minincep.cli.{OTHERS[name]}")
+            other: click.Command = module.command
+            return other
+        return _of_operation(name) if name in OPERATIONS else None
+
+
+@click.group("bench", cls=Benches)
+def command() -> None:
+    """Verify and time the variants of an operation on the layers of the networks.
+
+    Each is checked against an exact result, then they take turns.  GFLOP/s count the plain
+    definition of the operation; "of roof" is the share of the speed that arithmetic, caches or
+    memory would allow, whichever is the lowest, for the work that is really done.
+    """
+
+
+def numbers(text: str) -> list[int]:
+    """Whole numbers of at least 1, comma between."""
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdecimal() and 0 < int(part) <= 4096 for part in parts):
+        raise click.UsageError(f"{text!r} is no list of whole numbers, such as 1,2")
+    return [int(part) for part in parts]
+
+
+def names(text: str | None) -> list[str]:
+    return [part.strip() for part in text.split(",")] if text else []
+
+
+def threads_of(text: str | None) -> list[int]:
+    """What --threads says; by default one number, all cores."""
+    from minincep_kernels import machine
+
+    if text is None:
+        return [machine.get_num_threads()]
+    found = numbers(text)
+    if max(found) > (cores := machine.available_cores()):
+        raise click.UsageError(f"--threads {text}: there are {cores} cores")
+    return list(dict.fromkeys(found))
+
+
+def kept(command: Callable[..., None]) -> Callable[..., None]:
+    """The options on what becomes of the results."""
+    for option in (
+        options.as_json,
+        click.option("--resume", is_flag=True, help="Go on with FILE: skip what it has."),
+        click.option(
+            "--save", type=click.Path(path_type=Path), metavar="FILE", help="Keep a record (JSON)."
+        ),
+        click.option("--quick", is_flag=True, help="A few shapes, a few repeats: a look."),
+        click.option("--repeats", type=click.IntRange(3, 10_000), help="Turns of each, at most."),
+        click.option("--threads", metavar="N,...", help="Threads; by default all cores."),
+    ):
+        command = option(command)
+    return command
+
+
+def _of_operation(name: str) -> click.Command:
+    """The command that measures one operation."""
+    op = OPERATIONS[name]
+
+    @click.command(name, help=f"Variants of {op} on the layers of the networks.")
+    @click.option(
+        "--shapes", metavar="v4,v1,v2|LABEL,...", help="Networks, or single shapes; by default all."
+    )
+    @click.option("--variants", metavar="NAME,...", help="By default all.")
+    @click.option("--batch", type=click.IntRange(1, 4096), default=1, help="Pictures.")
+    @click.option(
+        "--plugin",
+        type=click.Path(path_type=Path),
+        metavar="FILE.py",
+        help=f'Your own: its @variant("{op}", ...) is verified on all shapes, then ranked. The '
+        "file is executed.",
+    )
+    @click.option("--flushed", is_flag=True, help="Each call finds its arrays in memory.")
+    @click.option("--list", "listed", is_flag=True, help="Say what there is, measure nothing.")
+    @kept
+    def measure(
+        shapes: str | None,
+        variants: str | None,
+        batch: int,
+        plugin: Path | None,
+        flushed: bool,
+        listed: bool,
+        threads: str | None,
+        repeats: int | None,
+        quick: bool,
+        save: Path | None,
+        resume: bool,
+        as_json: bool,
+    ) -> None:
+        from dataclasses import replace
+
+        from minincep.bench import session, workloads
+        from minincep.bench.measure import QUICK, Settings
+
+        known = session.variants(op, names(variants))
+        wanted = workloads.chosen(op, names(shapes), batch)
+        if quick and not shapes:
+            wanted = workloads.smallest(wanted)
+        if listed:
+            _list(known, wanted)
+            return
+        settings = replace(QUICK if quick else Settings(), flushed=flushed)
+        if repeats:
+            settings = replace(settings, repeats=repeats)
+        if plugin is not None:
+            known += _verified(plugin, op)
+        counts = threads_of(threads)
+        run = session.Session(op, settings, save, resume=resume)
+        _run(run, wanted, known, counts, as_json)
+
+    return measure
+
+
+def _list(variants: "list[Variant]", workloads: "list[Workload]") -> None:
+    click.echo("variants:")
+    for variant in variants:
+        rung = f", the rung above {variant.below}" if variant.below else ""
+        click.echo(f"  {variant.name}{rung}")
+    click.echo("shapes:")
+    for workload in workloads:
+        layers = ", ".join(f"{count} in {name}" for name, count in workload.networks)
+        click.echo(f"  {workload.label}  ({layers})")
+
+
+def _verified(path: Path, op: str) -> "list[Variant]":
+    """The variants of a file, if they are right on all shapes that they support."""
+    from minincep.bench import plugin, workloads
+    from minincep.bench.verify import Refusal
+
+    found = plugin.load(path, op)
+    shapes = workloads.shapes(op)
+    for variant in found:
+        try:
+            passed = sum(1 for _ in plugin.verify(variant, shapes))
+        except Refusal as refusal:
+            click.echo(f"refused: {refusal}", err=True)
+            sys.exit(1)
+        click.echo(f"{variant.name} is right on all {passed} shapes that it supports", err=True)
+    return found
+
+
+def _run(
+    run: "Session",
+    workloads: "list[Workload]",
+    variants: "list[Variant]",
+    threads: list[int],
+    as_json: bool,
+) -> None:
+    from minincep.bench.verify import Refusal
+    from minincep.cli.compiling import announced
+
+    table = Table(
+        [workload.label for workload in workloads], [one.name for one in variants], as_json
+    )
+    try:
+        with announced(), table:
+            for rows in run.run(workloads, variants, threads, table.update):
+                table.add(rows)
+    except Refusal as refusal:
+        click.echo(f"refused: {refusal}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.echo(f"interrupted: what was measured until then is kept{run.where}", err=True)
+        sys.exit(130)
+    if as_json:
+        click.echo(json.dumps(run.record.as_json()))
+    else:
+        ranking(run.record.rows)

@@ -226,7 +226,7 @@ class Gauge:
 
 
 def memory_floats(caches: Sequence[Cache]) -> int:
-    """Twice what the largest cache holds, but no more than a quarter of the memory that there is."""
+    """Twice what the largest cache holds, but at most a quarter of the memory that there is."""
     wanted = max(MEMORY, *(2 * cache.size // 4 for cache in caches), 0)
     if not hasattr(os, "sysconf"):
         return wanted

@@ -92,7 +92,7 @@ class Bench:
 
         Raises
         ------
-        Refusal
+        RefusedError
             If one of them is wrong.
         """
         able = [variant for variant in variants if variant.supports(case.workload.shape)]

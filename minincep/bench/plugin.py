@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from minincep.bench.verify import Case, Refusal
+from minincep.bench.verify import Case, RefusedError
 from minincep.bench.workloads import Workload
 from minincep_kernels import registry
 from minincep_kernels.errors import UserError
@@ -53,18 +53,20 @@ def load(path: Path, op: str) -> list[Variant]:
 
 
 def verify(variant: Variant, workloads: Iterable[Workload]) -> Iterator[Workload]:
-    """Hold a variant against the exact results of all shapes that it supports, the small ones first.
+    """Hold a variant against the exact results of all shapes that it supports, small ones first.
 
     Gives each shape that it has passed.
 
     Raises
     ------
-    Refusal
+    RefusedError
         At the first shape on which it is wrong, or if it supports none.
     """
     claimed = [one for one in workloads if variant.supports(one.shape)]
     if not claimed:
-        raise Refusal(f"{variant.op} variant {variant.name!r} supports no layer of the networks")
+        raise RefusedError(
+            f"{variant.op} variant {variant.name!r} supports no layer of the networks"
+        )
     for workload in sorted(claimed, key=lambda one: int(one.shape.flops)):
         Case(workload).verify(variant)
         yield workload
@@ -79,7 +81,7 @@ def _guarded(variant: Variant, path: Path) -> Variant:
                 return function(*arguments)
             except Exception as error:
                 what = f"{variant.op} variant {variant.name!r} fails {doing} {arguments[-1]}"
-                raise Refusal(f"{what}: {_blame(error, path)}") from None
+                raise RefusedError(f"{what}: {_blame(error, path)}") from None
 
         return guarded
 

@@ -1,13 +1,11 @@
-"""A run: some variants on some shapes, and the file that grows meanwhile."""
+"""A run: some variants on some shapes."""
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
-from pathlib import Path
 
-from minincep.bench.fingerprint import fingerprint
-from minincep.bench.measure import Bench, Settings
-from minincep.bench.record import Record, RecordError, Row, load, save
+from minincep.bench.journal import Journal
+from minincep.bench.measure import Bench
+from minincep.bench.record import Row
 from minincep.bench.verify import Case
 from minincep.bench.workloads import Workload
 from minincep_kernels import registry
@@ -40,80 +38,28 @@ def variants(op: str, names: Sequence[str] = ()) -> list[Variant]:
     return [variant for name, variant in ordered.items() if not names or name in names]
 
 
-class Session:
-    """Measures, and writes what is measured, shape by shape.
+def rows(
+    journal: Journal,
+    benches: Sequence[Bench],
+    workloads: Sequence[Workload],
+    variants: Sequence[Variant],
+    watch: Callable[[list[Row]], None],
+) -> Iterator[list[Row]]:
+    """Measure what the journal has not: the rows of each shape and number of threads, one by one.
 
     Parameters
     ----------
-    op
-        The operation.
-    path
-        Where the record is kept; None keeps it in memory.
-    resume
-        Go on with a record that is there already.
-
-    Attributes
-    ----------
-    record
-        What was measured so far.
-
-    Raises
-    ------
-    RecordError
-        If the file is there already and `resume` is false, or it is of another machine or way to
-        measure.
+    watch
+        Is told after each round what the rows are so far.
     """
-
-    def __init__(
-        self, op: str, settings: Settings, path: Path | None, *, resume: bool = False
-    ) -> None:
-        self._settings, self._path = settings, path
-        self.record = Record(fingerprint(), {"op": op, **asdict(settings)})
-        if path is not None and path.exists():
-            if not resume:
-                raise RecordError(f"{path} is there already: give another name, or --resume")
-            old = load(path)
-            if old.machine != self.record.machine or old.settings != self.record.settings:
-                raise RecordError(
-                    f"{path} was measured on another machine, with other versions or otherwise: "
-                    "give another name"
-                )
-            self.record = old
-
-    def run(
-        self,
-        workloads: Sequence[Workload],
-        variants: Sequence[Variant],
-        threads: Sequence[int],
-        watch: Callable[[list[Row]], None],
-    ) -> Iterator[list[Row]]:
-        """Give the rows of each shape and number of threads as soon as they are there.
-
-        Parameters
-        ----------
-        watch
-            Is told after each round what the rows are so far.
-        """
-        done = {(row.label, row.threads, row.variant) for row in self.record.rows}
-        benches = [Bench(number, self._settings) for number in threads]
-        for workload in workloads:
-            case: Case | None = None
-            for bench in benches:
-                place = (workload.label, bench.threads)
-                left = [one for one in variants if (*place, one.name) not in done]
-                if any(one.supports(workload.shape) for one in left):
-                    case = case or Case(workload)
-                    rows = bench.rows(case, left, watch)
-                    self._keep(rows, bench)
-                    yield rows
-
-    @property
-    def where(self) -> str:
-        """Where the record is, to be told to the user."""
-        return f" in {self._path}" if self._path is not None else ""
-
-    def _keep(self, rows: list[Row], bench: Bench) -> None:
-        self.record.rows += rows
-        self.record.roof[bench.threads] = bench.gauge.roof
-        if self._path is not None:
-            save(self.record, self._path)
+    for workload in workloads:
+        case: Case | None = None
+        for bench in benches:
+            left = [
+                one for one in variants if not journal.has(workload.label, bench.threads, one.name)
+            ]
+            if any(one.supports(workload.shape) for one in left):
+                case = case or Case(workload)
+                found = bench.rows(case, left, watch)
+                journal.keep(found, bench.threads, bench.gauge.roof)
+                yield found

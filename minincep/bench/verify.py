@@ -12,7 +12,7 @@ from minincep_kernels import Array
 from minincep_kernels.registry import Variant
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """A variant is wrong: the message says on which shape, where, and how."""
 
 
@@ -40,7 +40,7 @@ class Case:
 
         Raises
         ------
-        Refusal
+        RefusedError
             If its result is wrong or of another kind, or an input is not what it was.
         """
         before = {name: array.copy() for name, array in self.arrays.items()}
@@ -71,8 +71,10 @@ class Case:
             )
         return found.error
 
-    def _refusal(self, variant: Variant, what: str) -> Refusal:
-        return Refusal(f"{variant.op} variant {variant.name!r} on {self.workload.label} {what}")
+    def _refusal(self, variant: Variant, what: str) -> RefusedError:
+        return RefusedError(
+            f"{variant.op} variant {variant.name!r} on {self.workload.label} {what}"
+        )
 
 
 def _kind(array: Array) -> str:

@@ -70,6 +70,21 @@ def chosen(op: str, names: Sequence[str], batch: int = 1) -> list[Workload]:
     return found
 
 
+def networks(names: Sequence[str]) -> list[str]:
+    """The networks that a user names: v4, v1, v2 or in full; or all.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of a name.
+    """
+    wanted = [SHORT.get(name, name) for name in names] or list(SIZES)
+    for name in wanted:
+        if name not in SIZES:
+            raise ConfigError(f"no network {name!r}, only: {', '.join([*SHORT, *SIZES])}")
+    return wanted
+
+
 def smallest(workloads: Iterable[Workload]) -> list[Workload]:
     """Of each kind of window, or of other shapes altogether, the one with the least work."""
     least: dict[Any, Workload] = {}

@@ -3,7 +3,7 @@
 import importlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,16 @@ from minincep.cli import options
 from minincep.cli.bench_table import Table, ranking
 
 if TYPE_CHECKING:
-    from minincep.bench.session import Session
+    from minincep.bench.journal import Journal
+    from minincep.bench.record import Row
     from minincep.bench.workloads import Workload
     from minincep_kernels.registry import Variant
 
 OPERATIONS = {"gemm": "gemm", "conv2d": "conv2d", "norm": "batch_norm", "pool": "max_pool2d"}
+CONTESTS = {
+    "network": "One picture or more through a whole network.",
+    "training": "Training steps.",
+}
 OTHERS = {"compare": "bench_compare", "report": "bench_report"}
 
 
@@ -25,13 +30,15 @@ class Benches(click.Group):
     """The benchmarks; those in files of their own are imported when they run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*OPERATIONS, *OTHERS]
+        return [*OPERATIONS, *CONTESTS, *OTHERS]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name in OTHERS:
             module = importlib.import_module(f"minincep.cli.{OTHERS[name]}")
             other: click.Command = module.command
             return other
+        if name in CONTESTS:
+            return _of_contest(name)
         return _of_operation(name) if name in OPERATIONS else None
 
 
@@ -119,10 +126,11 @@ def _of_operation(name: str) -> click.Command:
         resume: bool,
         as_json: bool,
     ) -> None:
-        from dataclasses import replace
+        from dataclasses import asdict, replace
 
-        from minincep.bench import session, workloads
-        from minincep.bench.measure import QUICK, Settings
+        from minincep.bench import journal, session, workloads
+        from minincep.bench.fingerprint import fingerprint
+        from minincep.bench.measure import QUICK, Bench, Settings
 
         known = session.variants(op, names(variants))
         wanted = workloads.chosen(op, names(shapes), batch)
@@ -136,9 +144,55 @@ def _of_operation(name: str) -> click.Command:
             settings = replace(settings, repeats=repeats)
         if plugin is not None:
             known += _verified(plugin, op)
-        counts = threads_of(threads)
-        run = session.Session(op, settings, save, resume=resume)
-        _run(run, wanted, known, counts, as_json)
+        log = journal.Journal(fingerprint(), {"op": op, **asdict(settings)}, save, resume=resume)
+        benches = [Bench(number, settings) for number in threads_of(threads)]
+        table = Table([one.label for one in wanted], [one.name for one in known], as_json)
+        _run(log, session.rows(log, benches, wanted, known, table.update), table, as_json)
+
+    return measure
+
+
+def _of_contest(name: str) -> click.Command:
+    """The command that measures whole networks."""
+
+    @click.command(name, help=f"{CONTESTS[name]} Random weights; engines take turns.")
+    @click.option("--shapes", metavar="v4,v1,v2", help="Networks; by default all.")
+    @click.option("--batch", metavar="N,...", help="Pictures; by default 1, and 8 for training.")
+    @click.option("--against", metavar="ENGINE,...", help="Of onnxruntime, openvino, torch.")
+    @kept
+    def measure(
+        shapes: str | None,
+        batch: str | None,
+        against: str | None,
+        threads: str | None,
+        repeats: int | None,
+        quick: bool,
+        save: Path | None,
+        resume: bool,
+        as_json: bool,
+    ) -> None:
+        from minincep.bench import journal, networks, workloads
+        from minincep.bench.fingerprint import fingerprint
+
+        contest = networks.NETWORK if name == "network" else networks.TRAINING
+        wanted = contest.engines(names(against))
+        models = workloads.networks(names(shapes))
+        if quick and not shapes:
+            models = models[:1]
+        batches = numbers(batch) if batch else [8 if name == "training" else 1]
+        tasks = [
+            networks.Task(model, pictures, number)
+            for model in models
+            for pictures in batches
+            for number in threads_of(threads)
+        ]
+        if name == "training" and min(batches) < 2:
+            raise click.UsageError("--batch: batch norm cannot learn from less than 2 pictures")
+        machine = fingerprint(package for engine in wanted for package in engine.packages)
+        count = repeats or (3 if quick else 7)
+        log = journal.Journal(machine, {"op": name, "repeats": count}, save, resume=resume)
+        table = Table([task.label for task in tasks], [one.name for one in wanted], as_json)
+        _run(log, networks.rows(log, contest, tasks, wanted, count), table, as_json)
 
     return measure
 
@@ -157,44 +211,36 @@ def _list(variants: "list[Variant]", workloads: "list[Workload]") -> None:
 def _verified(path: Path, op: str) -> "list[Variant]":
     """The variants of a file, if they are right on all shapes that they support."""
     from minincep.bench import plugin, workloads
-    from minincep.bench.verify import Refusal
+    from minincep.bench.verify import RefusedError
 
     found = plugin.load(path, op)
     shapes = workloads.shapes(op)
     for variant in found:
         try:
             passed = sum(1 for _ in plugin.verify(variant, shapes))
-        except Refusal as refusal:
+        except RefusedError as refusal:
             click.echo(f"refused: {refusal}", err=True)
             sys.exit(1)
         click.echo(f"{variant.name} is right on all {passed} shapes that it supports", err=True)
     return found
 
 
-def _run(
-    run: "Session",
-    workloads: "list[Workload]",
-    variants: "list[Variant]",
-    threads: list[int],
-    as_json: bool,
-) -> None:
-    from minincep.bench.verify import Refusal
+def _run(journal: "Journal", rows: "Iterator[list[Row]]", table: Table, as_json: bool) -> None:
+    """Show rows as they come, and what they say together."""
+    from minincep.bench.verify import RefusedError
     from minincep.cli.compiling import announced
 
-    table = Table(
-        [workload.label for workload in workloads], [one.name for one in variants], as_json
-    )
     try:
         with announced(), table:
-            for rows in run.run(workloads, variants, threads, table.update):
-                table.add(rows)
-    except Refusal as refusal:
+            for found in rows:
+                table.add(found)
+    except RefusedError as refusal:
         click.echo(f"refused: {refusal}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        click.echo(f"interrupted: what was measured until then is kept{run.where}", err=True)
+        click.echo(f"interrupted: what was measured until then is kept{journal.where}", err=True)
         sys.exit(130)
     if as_json:
-        click.echo(json.dumps(run.record.as_json()))
+        click.echo(json.dumps(journal.record.as_json()))
     else:
-        ranking(run.record.rows)
+        ranking(journal.record.rows)

@@ -57,7 +57,8 @@ class Table:
             self._live.console.print(_grid(rows))
         elif not self._silent:
             for row in rows:
-                click.echo(self._line(_cells(row)))
+                if row.path is None:  # `minincep profile` shows the steps of a network
+                    click.echo(self._line(_cells(row)))
 
     def _line(self, cells: Sequence[str]) -> str:
         widths = [*self._widths, *map(len, COLUMNS[2:])]
@@ -76,7 +77,7 @@ def _grid(rows: "list[Row]") -> Any:
     for index, name in enumerate(COLUMNS):
         grid.add_column(name, justify="left" if index in LEFT else "right", no_wrap=True)
     best = min((row.median for row in rows), default=0.0)
-    for row in rows:
+    for row in (row for row in rows if row.path is None):
         cells = [escape(cell) for cell in _cells(row)]
         grid.add_row(*cells, style="bold" if row.median == best else None)
     return grid
@@ -105,7 +106,7 @@ def _digits(x: float) -> str:
 def ranking(rows: "Sequence[Row]") -> None:
     """Print how the variants stand, over all shapes: each time over the least of its shape."""
     places: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
+    for row in (row for row in rows if row.path is None):
         places.setdefault((row.label, row.threads, row.cache), []).append(row)
     for threads, cache in dict.fromkeys((row.threads, row.cache) for row in rows):
         ratios: dict[str, list[float]] = {}

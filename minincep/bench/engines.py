@@ -116,8 +116,8 @@ class PyTorch(Engine):
 
     def _tensor(self, x: Floats) -> Any:
         """The same memory if its channels come last, as a copy else."""
-        x = self._torch.from_numpy(x)
-        return x if x.shape[-1] == 3 else x.to(memory_format=self._torch.channels_last)
+        tensor = self._torch.from_numpy(x)
+        return tensor if x.shape[-1] == 3 else tensor.to(memory_format=self._torch.channels_last)
 
 
 ENGINES: dict[str, type[Engine]] = {

@@ -57,11 +57,12 @@ class Journal:
             )
         self.record = old
 
-    def has(self, label: str, threads: int, variant: str) -> bool:
+    def has(self, op: str, label: str, threads: int, variant: str) -> bool:
         """Whether there is a row of this."""
-        return (label, threads, variant) in {
-            (row.label, row.threads, row.variant) for row in self.record.rows
-        }
+        return any(
+            (row.op, row.label, row.threads, row.variant) == (op, label, threads, variant)
+            for row in self.record.rows
+        )
 
     def keep(self, rows: list[Row], threads: int, roof: Roof) -> None:
         """Add rows, and what is known of the machine by now."""

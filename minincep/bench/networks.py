@@ -7,7 +7,7 @@ timed one by one, too: they say where the time goes.
 
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -45,7 +45,7 @@ class Contest:
 
     op: str
     own: type[Engine]
-    others: dict[str, type[Engine]]
+    others: Mapping[str, type[Engine]]
     tolerance: float
 
     def engines(self, names: Sequence[str]) -> list[type[Engine]]:
@@ -103,7 +103,8 @@ def rows(
 ) -> Iterator[list[Row]]:
     """Measure the tasks that the journal has not, one by one."""
     for task in tasks:
-        if not all(journal.has(task.label, task.threads, engine.name) for engine in wanted):
+        place = (contest.op, task.label, task.threads)
+        if not all(journal.has(*place, engine.name) for engine in wanted):
             found, roof = measured(contest, task, wanted, repeats)
             journal.keep(found, task.threads, roof)
             yield found

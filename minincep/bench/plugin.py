@@ -8,7 +8,7 @@ import contextlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,17 @@ class PluginError(UserError, ValueError):
     """A file of variants cannot be used."""
 
 
-def load(path: Path, op: str) -> list[Variant]:
-    """Execute a file: -> the variants of an operation that it has registered.
+def load(path: Path, ops: Sequence[str]) -> list[Variant]:
+    """Execute a file: -> the variants of some operations that it has registered.
 
     Raises
     ------
     PluginError
-        If there is no such file, it fails, or it registers no variant of this operation.
+        If there is no such file, it fails, or it registers no variant of these operations.
     """
     if not path.is_file():
         raise PluginError(f"there is no file {path}: give a Python file with a kernel")
-    before = set(registry.variants(op))
+    before = {op: set(registry.variants(op)) for op in ops}
     name = f"minincep_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -43,11 +43,13 @@ def load(path: Path, op: str) -> list[Variant]:
     sys.modules[name] = module  # where Numba and dataclasses look for it
     with _told(path, PluginError, "cannot be loaded"):
         spec.loader.exec_module(module)
-    added = [one for name, one in registry.variants(op).items() if name not in before]
+    added = [
+        one for op in ops for name, one in registry.variants(op).items() if name not in before[op]
+    ]
     if not added:
         raise PluginError(
-            f'{path} registers no variant of {op}: decorate a function with @variant("{op}", '
-            'name="...") from minincep_kernels.registry'
+            f"{path} registers no variant of {' or '.join(ops)}: decorate a function with "
+            f'@variant("{ops[0]}", name="...") from minincep_kernels.registry'
         )
     return [_guarded(variant, path) for variant in added]
 

@@ -88,6 +88,7 @@ class TorchGraph(torch.nn.Module):  # type: ignore[misc]  # it has no types here
             if weight.ndim == 4:
                 weight = weight.to(memory_format=torch.channels_last)
             self._known[array.name] = weight
+        self._output = graph.output[0].name
         self._nodes = []
         for node in graph.node:
             a = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
@@ -108,4 +109,4 @@ class TorchGraph(torch.nn.Module):  # type: ignore[misc]  # it has no types here
             known[output] = operator(a, *(known[name] for name in names))
             for name in done:
                 del known[name]
-        return known["output"]
+        return known[self._output]

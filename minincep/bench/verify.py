@@ -54,19 +54,27 @@ class Case:
         return Checked(self._error(variant, result), seconds)
 
     def _error(self, variant: Variant, result: Any) -> float:
+        names = arrays.OPERATIONS[self.workload.op].results
+        found = result if isinstance(result, tuple) else (result,)
+        if len(found) != len(names):
+            raise self._refusal(variant, f"gives {len(found)} results, wanted {len(names)}")
+        triples = zip(names, found, self.exact, strict=True)
+        return max(self._error_of(variant, *triple) for triple in triples)
+
+    def _error_of(self, variant: Variant, name: str, result: Any, exact: Array) -> float:
+        """The error of one result."""
+        verb = f"gives as {name}" if name else "gives"
         if not isinstance(result, np.ndarray):
-            kind = type(result).__name__
-            raise self._refusal(variant, f"gives {kind}, not a NumPy array")
-        if result.shape != self.exact.shape or result.dtype != np.float32:
-            raise self._refusal(
-                variant,
-                f"gives {_kind(result)}, wanted {_kind(self.exact.astype(np.float32))}",
-            )
-        found = arrays.difference(self.workload.op, result, self.exact)
+            raise self._refusal(variant, f"{verb} {type(result).__name__}, not a NumPy array")
+        wanted = exact.astype(np.float32) if exact.dtype == np.float64 else exact
+        if result.shape != wanted.shape or result.dtype != wanted.dtype:
+            raise self._refusal(variant, f"{verb} {_kind(result)}, wanted {_kind(wanted)}")
+        found = arrays.difference(self.workload.op, result, exact)
         if not found.error <= variant.tolerance:
+            of = f" in {name}" if name else ""
             raise self._refusal(
                 variant,
-                f"is wrong at {found.where}: got {found.got:.7g}, wanted {found.wanted:.7g} "
+                f"is wrong{of} at {found.where}: got {found.got:.7g}, wanted {found.wanted:.7g} "
                 f"({found.error:.1e} standard deviations off, {variant.tolerance:.1e} allowed)",
             )
         return found.error

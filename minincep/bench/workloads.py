@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from minincep_kernels.errors import ConfigError
-from minincep_kernels.shapes import Conv2dShape, GemmShape, Pool2dShape
+from minincep_kernels.shapes import (
+    Conv2dShape,
+    GemmShape,
+    MomentsShape,
+    NormalizeShape,
+    Pool2dShape,
+)
 
 # Pixels of a side, as in the papers and releases.
 SIZES = {"inception_v4": 299, "inception_resnet_v1": 160, "inception_resnet_v2": 299}
@@ -47,8 +53,8 @@ def shapes(op: str, networks: Iterable[str] = tuple(SIZES), batch: int = 1) -> l
     ]
 
 
-def chosen(op: str, names: Sequence[str], batch: int = 1) -> list[Workload]:
-    """The workloads that a user names: by network (v4, v1, v2 or in full), or by label; or all.
+def chosen(ops: Sequence[str], names: Sequence[str], batch: int = 1) -> dict[str, list[Workload]]:
+    """The workloads of operations that a user names: by network, or by label; or all.
 
     Raises
     ------
@@ -56,17 +62,18 @@ def chosen(op: str, names: Sequence[str], batch: int = 1) -> list[Workload]:
         If there is no network and no shape of a name.
     """
     wanted = [SHORT.get(name, name) for name in names] or list(SIZES)
-    found = shapes(op, [name for name in SIZES if name in wanted], batch)
-    labels = [name for name in wanted if name not in SIZES]
-    if labels:
-        known = {workload.label: workload for workload in shapes(op, batch=batch)}
-        for name in labels:
-            if name not in known:
-                raise ConfigError(
-                    f"no layer has the {op} shape {name!r}: give v4, v1 or v2, or a shape of "
-                    f"'minincep bench {op} --list', such as {next(iter(known))!r}"
-                )
-        found += [known[name] for name in labels if known[name] not in found]
+    known = {one.label: one for op in ops for one in shapes(op, batch=batch)}
+    for name in wanted:
+        if name not in SIZES and name not in known:
+            raise ConfigError(
+                f"no layer has the shape {name!r}: give v4, v1 or v2, or a shape of --list, such as "
+                f"{next(iter(known))!r}"
+            )
+    found = {}
+    for op in ops:
+        some = shapes(op, [name for name in SIZES if name in wanted], batch)
+        more = [one for one in shapes(op, batch=batch) if one.label in wanted]
+        found[op] = list({one.shape: one for one in [*more, *some]}.values())
     return found
 
 
@@ -86,11 +93,13 @@ def networks(names: Sequence[str]) -> list[str]:
 
 
 def smallest(workloads: Iterable[Workload]) -> list[Workload]:
-    """Of each kind of window, or of other shapes altogether, the one with the least work."""
+    """Of each kind of window, else of each power of ten of work, the one with the least work."""
     least: dict[Any, Workload] = {}
     for workload in sorted(workloads, key=lambda one: int(one.shape.flops)):
         shape = workload.shape
-        kind = (shape.kernel, shape.stride) if isinstance(shape, Pool2dShape) else None
+        kind: Any = len(str(int(shape.flops)))
+        if isinstance(shape, Pool2dShape):
+            kind = (shape.kernel, shape.stride)
         least.setdefault(kind, workload)
     return list(least.values())
 
@@ -99,8 +108,9 @@ def label(shape: Any) -> str:
     """A short name of a shape: what goes in, the window, the channels that come out."""
     if isinstance(shape, GemmShape):
         return f"{shape.rows}x{shape.depth} @ {shape.depth}x{shape.columns}"
-    if not isinstance(shape, Pool2dShape):
-        return f"{shape.rows}x{shape.channels}"
+    if isinstance(shape, MomentsShape):
+        relu = " relu" if isinstance(shape, NormalizeShape) and shape.relu else ""
+        return f"{shape.rows}x{shape.channels}{relu}"
     pictures = f"{shape.batch}x" if shape.batch > 1 else ""
     stride = f"/{shape.stride[0]}" if shape.stride != (1, 1) else ""
     same = shape.kernel != (1, 1) and any(shape.padding)
@@ -113,38 +123,61 @@ def label(shape: Any) -> str:
 
 def _shapes_of(op: str, network: str, batch: int) -> Iterator[Any]:
     """One for each layer."""
-    if op == "gemm":
-        products = (_product(shape) for shape in _shapes_of("conv2d", network, batch))
-        yield from products
-        return
-    for kind, pixels, channels, kernel, stride, padding, out_channels in _layers(network):
-        if kind != op:
-            continue
-        height, width = pixels
-        if op == "conv2d":
-            yield Conv2dShape(batch, height, width, channels, kernel, stride, padding, out_channels)
-        elif op == "max_pool2d":
-            yield Pool2dShape(batch, height, width, channels, kernel, stride, padding)
+    for layer in _layers(network):
+        window = (batch, *layer.input, layer.kernel, layer.stride, layer.padding)
+        rows = batch * layer.input[0] * layer.input[1]
+        match op, layer.kind:
+            case "conv2d", "conv2d":
+                yield Conv2dShape(*window, layer.out_channels)
+            case "gemm", "conv2d":
+                yield _product(Conv2dShape(*window, layer.out_channels))
+            case ("max_pool2d", "max_pool2d") | ("avg_pool2d", "avg_pool2d"):
+                yield Pool2dShape(*window)
+            case "moments", "batch_norm":
+                yield MomentsShape(rows, layer.input[2])
+            case "normalize", "batch_norm":
+                yield NormalizeShape(rows, layer.input[2], layer.relu)
 
 
 def _product(shape: Conv2dShape) -> GemmShape:
     return GemmShape(shape.pixels, shape.out_channels, shape.taps)
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """An op of a network, on one picture."""
+
+    kind: str
+    input: tuple[int, int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    out_channels: int
+    relu: bool  # follows
+
+
 @functools.cache
-def _layers(network: str) -> tuple[tuple[Any, ...], ...]:
-    """Kind, (height, width), channels, kernel, stride, padding and channels out of each layer."""
+def _layers(network: str) -> list[_Layer]:
     from minincep.models.registry import build_model
     from minincep.plan.trace import trace
 
     found = []
     graph = trace(build_model(network).eval(), (SIZES[network],) * 2)
+    relus = {node.inputs[0] for node in graph.nodes if node.op == "relu"}
     for node in graph.nodes:
         height, width, channels = (1, 1, *node.inputs[0].shape)[-3:]
-        kernel, filters = node.static.get("kernel_size", (1, 1)), node.arrays.get("filters")
-        if filters is not None:
-            kernel = filters.shape[:2]
-        stride, padding = node.static.get("stride"), node.static.get("padding")
-        layer = (node.op, (height, width), channels, kernel, stride, padding)
-        found.append((*layer, node.output.shape[-1]))
-    return tuple(found)
+        kernel = node.static.get("kernel_size", (1, 1))
+        if "filters" in node.arrays:
+            kernel = node.arrays["filters"].shape[:2]
+        found.append(
+            _Layer(
+                node.op,
+                (height, width, channels),
+                kernel,
+                node.static.get("stride", (1, 1)),
+                node.static.get("padding", (0, 0, 0, 0)),
+                node.output.shape[-1],
+                node.output in relus,
+            )
+        )
+    return found

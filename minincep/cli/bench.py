@@ -15,10 +15,14 @@ from minincep.cli.bench_table import Table, ranking
 if TYPE_CHECKING:
     from minincep.bench.journal import Journal
     from minincep.bench.record import Row
-    from minincep.bench.workloads import Workload
-    from minincep_kernels.registry import Variant
+    from minincep.bench.session import Part
 
-OPERATIONS = {"gemm": "gemm", "conv2d": "conv2d", "norm": "batch_norm", "pool": "max_pool2d"}
+OPERATIONS = {
+    "gemm": ("gemm",),
+    "conv2d": ("conv2d",),
+    "norm": ("moments", "normalize"),
+    "pool": ("max_pool2d", "avg_pool2d"),
+}
 CONTESTS = {
     "network": "One picture or more through a whole network.",
     "training": "Training steps.",
@@ -94,9 +98,9 @@ def kept(command: Callable[..., None]) -> Callable[..., None]:
 
 def _of_operation(name: str) -> click.Command:
     """The command that measures one operation."""
-    op = OPERATIONS[name]
+    ops = OPERATIONS[name]
 
-    @click.command(name, help=f"Variants of {op} on the layers of the networks.")
+    @click.command(name, help=f"Variants of {' and '.join(ops)} on the layers of the networks.")
     @click.option(
         "--shapes", metavar="v4,v1,v2|LABEL,...", help="Networks, or single shapes; by default all."
     )
@@ -106,7 +110,7 @@ def _of_operation(name: str) -> click.Command:
         "--plugin",
         type=click.Path(path_type=Path),
         metavar="FILE.py",
-        help=f'Your own: its @variant("{op}", ...) is verified on all shapes, then ranked. The '
+        help=f'Your own: its @variant("{ops[0]}", ...) is verified on all shapes, then ranked. The '
         "file is executed.",
     )
     @click.option("--flushed", is_flag=True, help="Each call finds its arrays in memory.")
@@ -128,26 +132,28 @@ def _of_operation(name: str) -> click.Command:
     ) -> None:
         from dataclasses import asdict, replace
 
-        from minincep.bench import journal, session, workloads
+        from minincep.bench import journal, session
         from minincep.bench.fingerprint import fingerprint
         from minincep.bench.measure import QUICK, Bench, Settings
 
-        known = session.variants(op, names(variants))
-        wanted = workloads.chosen(op, names(shapes), batch)
-        if quick and not shapes:
-            wanted = workloads.smallest(wanted)
+        parts = session.parts(ops, names(variants), names(shapes), batch=batch, quick=quick)
         if listed:
-            _list(known, wanted)
+            for part in parts:
+                _list(part)
             return
         settings = replace(QUICK if quick else Settings(), flushed=flushed)
         if repeats:
             settings = replace(settings, repeats=repeats)
         if plugin is not None:
-            known += _verified(plugin, op)
-        log = journal.Journal(fingerprint(), {"op": op, **asdict(settings)}, save, resume=resume)
+            _add_verified(plugin, parts)
+        log = journal.Journal(fingerprint(), {"op": name, **asdict(settings)}, save, resume=resume)
         benches = [Bench(number, settings) for number in threads_of(threads)]
-        table = Table([one.label for one in wanted], [one.name for one in known], as_json)
-        _run(log, session.rows(log, benches, wanted, known, table.update), table, as_json)
+        for part in parts:
+            table = Table(
+                [one.label for one in part.workloads], [one.name for one in part.variants], as_json
+            )
+            _run(log, session.rows(log, benches, part, table.update), table)
+        _sum_up(log, as_json)
 
     return measure
 
@@ -178,7 +184,7 @@ def _of_contest(name: str) -> click.Command:
         wanted = contest.engines(names(against))
         models = workloads.networks(names(shapes))
         if quick and not shapes:
-            models = models[:1]
+            models = ["inception_resnet_v1"]  # the smallest
         batches = numbers(batch) if batch else [8 if name == "training" else 1]
         tasks = [
             networks.Task(model, pictures, number)
@@ -192,41 +198,42 @@ def _of_contest(name: str) -> click.Command:
         count = repeats or (3 if quick else 7)
         log = journal.Journal(machine, {"op": name, "repeats": count}, save, resume=resume)
         table = Table([task.label for task in tasks], [one.name for one in wanted], as_json)
-        _run(log, networks.rows(log, contest, tasks, wanted, count), table, as_json)
+        _run(log, networks.rows(log, contest, tasks, wanted, count), table)
+        _sum_up(log, as_json)
 
     return measure
 
 
-def _list(variants: "list[Variant]", workloads: "list[Workload]") -> None:
-    click.echo("variants:")
-    for variant in variants:
+def _list(part: "Part") -> None:
+    click.echo(f"variants of {part.op}:")
+    for variant in part.variants:
         rung = f", the rung above {variant.below}" if variant.below else ""
         click.echo(f"  {variant.name}{rung}")
     click.echo("shapes:")
-    for workload in workloads:
+    for workload in part.workloads:
         layers = ", ".join(f"{count} in {name}" for name, count in workload.networks)
         click.echo(f"  {workload.label}  ({layers})")
 
 
-def _verified(path: Path, op: str) -> "list[Variant]":
-    """The variants of a file, if they are right on all shapes that they support."""
+def _add_verified(path: Path, parts: "list[Part]") -> None:
+    """Add the variants of a file, if they are right on all shapes that they support."""
     from minincep.bench import plugin, workloads
     from minincep.bench.verify import RefusedError
 
-    found = plugin.load(path, op)
-    shapes = workloads.shapes(op)
-    for variant in found:
+    for variant in plugin.load(path, [part.op for part in parts]):
         try:
-            passed = sum(1 for _ in plugin.verify(variant, shapes))
+            passed = sum(1 for _ in plugin.verify(variant, workloads.shapes(variant.op)))
         except RefusedError as refusal:
             click.echo(f"refused: {refusal}", err=True)
             sys.exit(1)
         click.echo(f"{variant.name} is right on all {passed} shapes that it supports", err=True)
-    return found
+        for part in parts:
+            if part.op == variant.op:
+                part.variants.append(variant)
 
 
-def _run(journal: "Journal", rows: "Iterator[list[Row]]", table: Table, as_json: bool) -> None:
-    """Show rows as they come, and what they say together."""
+def _run(journal: "Journal", rows: "Iterator[list[Row]]", table: Table) -> None:
+    """Show rows as they come."""
     from minincep.bench.verify import RefusedError
     from minincep.cli.compiling import announced
 
@@ -240,6 +247,9 @@ def _run(journal: "Journal", rows: "Iterator[list[Row]]", table: Table, as_json:
     except KeyboardInterrupt:
         click.echo(f"interrupted: what was measured until then is kept{journal.where}", err=True)
         sys.exit(130)
+
+
+def _sum_up(journal: "Journal", as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(journal.record.as_json()))
     else:

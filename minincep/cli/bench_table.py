@@ -107,11 +107,11 @@ def ranking(rows: "Sequence[Row]") -> None:
     """Print how the variants stand, over all shapes: each time over the least of its shape."""
     places: dict[tuple[Any, ...], list[Row]] = {}
     for row in (row for row in rows if row.path is None):
-        places.setdefault((row.label, row.threads, row.cache), []).append(row)
-    for threads, cache in dict.fromkeys((row.threads, row.cache) for row in rows):
+        places.setdefault((row.label, row.op, row.threads, row.cache), []).append(row)
+    for op, threads, cache in dict.fromkeys(setting[1:] for setting in places):
         ratios: dict[str, list[float]] = {}
         for (_, *setting), group in places.items():
-            if setting == [threads, cache]:
+            if setting == [op, threads, cache]:
                 least = min(row.median for row in group)
                 for row in group:
                     ratios.setdefault(row.variant, []).append(row.median / least)
@@ -119,8 +119,8 @@ def ranking(rows: "Sequence[Row]") -> None:
             continue
         means = {name: math.exp(sum(map(math.log, r)) / len(r)) for name, r in ratios.items()}
         click.echo(
-            f"\n{threads} thread{'s' * (threads > 1)}, {cache} caches: times over the least of each"
-            " shape, geometric mean"
+            f"\n{op}, {threads} thread{'s' * (threads > 1)}, {cache} caches: times over the least "
+            "of each shape, geometric mean"
         )
         width = max(map(len, means))
         for place, name in enumerate(sorted(means, key=lambda name: means[name]), 1):

@@ -16,6 +16,8 @@ section 4: pack what is used again and again.  They pack a as well; here its row
 right, are runs of memory as they are.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import prange
 
@@ -52,7 +54,7 @@ def pack(b: Array, width: int, room: int, out: Array) -> None:
     """
     depth, columns = b.shape
     for number in prange((room + width - 1) // width):
-        left = np.int64(number) * width
+        left: Any = np.int64(number) * width
         right = min(left + width, room)
         panel = panel_of(out, depth, left, right)
         there = min(right, columns) - left

@@ -57,8 +57,8 @@ def _multiply(a: Array, packed: Array, grid: Pair, out: Array) -> None:
         chunk: Any = np.int64(number)
         block, group = divmod(chunk, across)
         first, last = part(group, across, panels)
-        right = min(last * COLUMNS, columns)
-        multiply(routines, a, packed, out, part(block, down, rows), (first * COLUMNS, right))
+        from_to = (first * COLUMNS, last * COLUMNS)
+        multiply(routines, a, packed, out, part(block, down, rows), from_to)
 
 
 @variant("gemm", name="parallel", below="register_tile")

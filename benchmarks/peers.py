@@ -30,9 +30,9 @@ import numpy as np
 from benchmarks.contenders import CONTENDERS, Contender, prepared
 from minincep.bench.engines import Floats
 from minincep.bench.fingerprint import fingerprint
-from minincep.bench.players import Player, difference, pictures
+from minincep.bench.players import EngineError, Player, difference, pictures
+from minincep.bench.workloads import SIZES
 
-SIZES = {"inception_v4": 299, "inception_resnet_v2": 299, "inception_resnet_v1": 160}
 TOLERANCE = 1e-3  # between outputs, in standard deviations; 16-bit engines are far above it
 
 
@@ -129,7 +129,10 @@ def main(argv: list[str] | None = None, contenders: Sequence[type[Contender]] = 
         case["absent"] = [c.name for c in contenders if c not in able]
         print(case, file=sys.stderr)
         x = pictures(batch, SIZES[model])
-        results.append(case | measure(able, x, threads, wanted.repeats, wanted.calls))
+        try:
+            results.append(case | measure(able, x, threads, wanted.repeats, wanted.calls))
+        except EngineError as error:
+            sys.exit(str(error))
         report = {"machine": machine, "calls": wanted.calls, "results": results}
         part = wanted.output.with_suffix(".part")  # what is measured is kept, whatever comes
         part.write_text(json.dumps(report, indent=1) + "\n")

@@ -25,11 +25,12 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import SIZES, numbers, spread
+from benchmarks.peers import numbers, spread
 from minincep.bench.engines import Engine, Floats
 from minincep.bench.fingerprint import fingerprint
 from minincep.bench.learners import CompiledPyTorch, Minincep, PyTorch, write_weights
-from minincep.bench.players import Player, memory, pictures
+from minincep.bench.players import EngineError, Player, memory, pictures
+from minincep.bench.workloads import SIZES
 
 TOLERANCE = 1e-4  # between the losses of the first step
 
@@ -132,7 +133,10 @@ def main(argv: list[str] | None = None, learners: Sequence[type[Engine]] = LEARN
             print(case, file=sys.stderr)
             paths = {learner: folder / learner.file.format(model=model) for learner in learners}
             x = pictures(batch, SIZES[model])
-            results.append(case | measure(paths, x, threads, wanted.repeats, wanted.calls))
+            try:
+                results.append(case | measure(paths, x, threads, wanted.repeats, wanted.calls))
+            except EngineError as error:
+                sys.exit(str(error))
             report = {"machine": machine, "calls": wanted.calls, "results": results}
             part = wanted.output.with_suffix(".part")  # what is measured is kept, whatever comes
             part.write_text(json.dumps(report, indent=1) + "\n")

@@ -59,6 +59,7 @@ class Settings:
     seed: int = 0
 
 
+UNLIMITED = 1e9  # as a budget
 QUICK = Settings(repeats=3, turn=0.001, budget=0.02, roofs=1)
 
 

@@ -19,8 +19,8 @@ from minincep_kernels.shapes import (
 )
 
 # Pixels of a side, as in the papers and releases.
-SIZES = {"inception_v4": 299, "inception_resnet_v1": 160, "inception_resnet_v2": 299}
-SHORT = {"v4": "inception_v4", "v1": "inception_resnet_v1", "v2": "inception_resnet_v2"}
+SIZES = {"inception_v4": 299, "inception_resnet_v2": 299, "inception_resnet_v1": 160}
+SHORT = {"v4": "inception_v4", "v2": "inception_resnet_v2", "v1": "inception_resnet_v1"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def chosen(ops: Sequence[str], names: Sequence[str], batch: int = 1) -> dict[str
     for name in wanted:
         if name not in SIZES and name not in known:
             raise ConfigError(
-                f"no layer has the shape {name!r}: give v4, v1 or v2, or a shape of --list, such as "
+                f"no layer has the shape {name!r}: give v4, v1 or v2, or one of --list, such as "
                 f"{next(iter(known))!r}"
             )
     found = {}
@@ -144,7 +144,7 @@ def _product(shape: Conv2dShape) -> GemmShape:
 
 
 @dataclass(frozen=True)
-class _Layer:
+class Layer:
     """An op of a network, on one picture."""
 
     kind: str
@@ -157,7 +157,7 @@ class _Layer:
 
 
 @functools.cache
-def _layers(network: str) -> list[_Layer]:
+def _layers(network: str) -> list[Layer]:
     from minincep.models.registry import build_model
     from minincep.plan.trace import trace
 
@@ -170,7 +170,7 @@ def _layers(network: str) -> list[_Layer]:
         if "filters" in node.arrays:
             kernel = node.arrays["filters"].shape[:2]
         found.append(
-            _Layer(
+            Layer(
                 node.op,
                 (height, width, channels),
                 kernel,

@@ -89,7 +89,11 @@ def kept(command: Callable[..., None]) -> Callable[..., None]:
             "--save", type=click.Path(path_type=Path), metavar="FILE", help="Keep a record (JSON)."
         ),
         click.option("--quick", is_flag=True, help="A few shapes, a few repeats: a look."),
-        click.option("--repeats", type=click.IntRange(3, 10_000), help="Turns of each, at most."),
+        click.option(
+            "--repeats",
+            type=click.IntRange(3, 10_000),
+            help="Turns of each; fewer by default where it takes long.",
+        ),
         click.option("--threads", metavar="N,...", help="Threads; by default all cores."),
     ):
         command = option(command)
@@ -134,7 +138,7 @@ def _of_operation(name: str) -> click.Command:
 
         from minincep.bench import journal, session
         from minincep.bench.fingerprint import fingerprint
-        from minincep.bench.measure import QUICK, Bench, Settings
+        from minincep.bench.measure import QUICK, UNLIMITED, Bench, Settings
 
         parts = session.parts(ops, names(variants), names(shapes), batch=batch, quick=quick)
         if listed:
@@ -143,7 +147,7 @@ def _of_operation(name: str) -> click.Command:
             return
         settings = replace(QUICK if quick else Settings(), flushed=flushed)
         if repeats:
-            settings = replace(settings, repeats=repeats)
+            settings = replace(settings, repeats=repeats, budget=UNLIMITED)
         if plugin is not None:
             _add_verified(plugin, parts)
         log = journal.Journal(fingerprint(), {"op": name, **asdict(settings)}, save, resume=resume)

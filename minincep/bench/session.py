@@ -93,7 +93,7 @@ def rows(
         for bench in benches:
             left = [
                 one
-                for one in variants
+                for one in part.variants
                 if not journal.has(part.op, workload.label, bench.threads, one.name)
             ]
             if any(one.supports(workload.shape) for one in left):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from minincep.bench import measure, networks, record, session, workloads
-from minincep.bench.engines import Engine, Floats
+from minincep.bench.engines import Engine
 from minincep.cli import main
 from minincep_kernels import registry
 from tests.bench.conftest import LAYERS, FixedGauge
@@ -208,14 +208,3 @@ def test_compare_tells_what_is_slower(run: Run, tmp_path: Path) -> None:
     record.save(sample(), tmp_path / "few")
     _, out, _ = run("compare", tmp_path / "few", tmp_path / "few")
     assert "2 of them have too few repeats to tell" in out
-
-
-class Other(Engine):
-    """Gives what it is told to."""
-
-    name = "other"
-    packages = ("numpy",)
-    file = "{model}.h5"
-
-    def load(self, path: Path, threads: int, x: Floats) -> None:
-        pass

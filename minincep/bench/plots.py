@@ -36,6 +36,7 @@ MISSING = "no plots are drawn without matplotlib: pip install 'minincep[plot]'"
 LONGEST = 28  # letters of a name that fit beside a bar
 MARKERS = "osD^vPXhp*"  # a second sign, for who does not see the colours
 APART = 1.25  # from the name of a roof to the next, on an axis of operations a byte
+FAR = 4  # times the longest bar: a peak beyond that would leave no room for the bars
 NAMED = 0.25  # of the height, for the names above the peak
 INK, QUIET = "#1a1a1a", "#6b6b6b"
 STYLE: Any = {"text.parse_math": False, "svg.hashsalt": "minincep", "font.size": 12}
@@ -209,8 +210,8 @@ def ladder(panels: Sequence[tuple[str, Sequence[Bar], Roof | None]], title: str)
     figure, all_axes = _figure(4 + 4.65 * len(panels), 2 + 0.6 * len(every), len(panels))
     for axes, (heading, totals, roof) in zip(all_axes, panels, strict=True):
         axes.set_title(heading, loc="left", fontsize=12)
-        if roof:
-            peak = roof.flops / 1e9
+        peak = roof.flops / 1e9 if roof else 0.0
+        if 0 < peak < FAR * max(bar.gflops for bar in totals):
             axes.axvline(peak, color=INK, lw=1.2, ls="--", zorder=3)
             axes.set_title(f"{heading} (dashed: FMA peak {peak:.0f})", loc="left", fontsize=12)
         for bar in totals:

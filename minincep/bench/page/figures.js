@@ -187,7 +187,9 @@ function ladderFigure(ladder, roof, width) {
     words: `${number(bar.gflops)}${bar.step ? `, ×${bar.step.toFixed(2)}` : ""}, ${percent(bar.share)} of roof`,
   }));
   const label = `GFLOP/s: ${entries.map((entry) => `${entry.name} ${entry.words}`).join("; ")}`;
-  const mark = roof ? roof.flops / 1e9 : undefined;
+  const peak = roof ? roof.flops / 1e9 : 0;
+  const near = peak < 4 * Math.max(...ladder.bars.map((bar) => bar.gflops)); // else no bar is seen
+  const mark = near ? peak : 0;
   return barFigure(label, entries, { width, unit: "GFLOP/s", mark, markName: "FMA peak" });
 }
 

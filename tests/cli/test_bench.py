@@ -95,6 +95,13 @@ def test_other_operations(run: Run, name: str) -> None:
     }[name]
 
 
+def test_help_names_all_commands(run: Run) -> None:
+    status, out, _ = run("--help")
+    assert status == 0
+    for name in ("gemm", "conv2d", "norm", "pool", "network", "training", "compare", "report"):
+        assert f"\n  {name} " in out
+
+
 def test_a_list_of_what_there_is(run: Run) -> None:
     status, out, _ = run("conv2d", "--list", "--shapes", "v4")
     assert status == 0

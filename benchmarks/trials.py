@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-SHAPE = (21609, 64, 288)  # rows, columns, depth: of conv2d_2b_3x3 in two of the networks
-LABEL = "21609x288 @ 288x64"
+SHAPE = (289, 192, 1088)  # rows, columns, depth: of the blocks 17 in Inception-ResNet-v2
+LABEL = "289x1088 @ 1088x192"
 KERNEL = """
 from minincep_kernels.gemm import {rung}
 from minincep_kernels.registry import variant

@@ -35,6 +35,10 @@ class Case:
     def call(self, variant: Variant) -> Any:
         return variant.forward(*self.arrays.values(), self.workload.shape)
 
+    def control(self) -> None:
+        """Let NumPy do something with the same arrays; see `arrays.Operation`."""
+        arrays.OPERATIONS[self.workload.op].control(*self.arrays.values())
+
     def verify(self, variant: Variant) -> Checked:
         """Run a variant once.
 

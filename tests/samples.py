@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from minincep.autograd import Op, Tensor, ops
-from minincep_kernels import Array, norm
-from minincep_kernels.shapes import Padding, conv2d_shape, pool2d_shape
+from minincep_kernels import Array
+from minincep_kernels.registry import choose
+from minincep_kernels.shapes import Padding, conv2d_shape, moments_shape, pool2d_shape
 from tests import oracle
 
 Draw = Callable[[np.random.Generator], Array]
@@ -131,7 +132,9 @@ def with_own_statistics(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Batch norm as the layer calls it: with the statistics of x itself."""
 
     def call(x: Tensor | Array, *arrays: Tensor | None, **static: Any) -> Tensor:
-        statistics = norm.statistics(x.data if isinstance(x, Tensor) else x)
+        shape = moments_shape(x.shape)
+        rows = (x.data if isinstance(x, Tensor) else x).reshape(shape.input)
+        statistics = choose("moments", shape).forward(rows, shape)
         return op(x, *arrays, *statistics, **static)
 
     return call
@@ -145,8 +148,10 @@ def then_relu(function: Callable[..., Array]) -> Callable[..., Array]:
     return lambda *inputs, **static: np.maximum(function(*inputs, **static), 0)
 
 
-def add_scaled(x: Array, change: Array, *, factor: float, with_relu: bool) -> Array:
-    y = x + factor * change
+def residual_conv2d(
+    x: Array, branches: Array, filters: Array, bias: Array, *, factor: float, with_relu: bool
+) -> Array:
+    y = x + factor * conv2d(branches, filters, bias)
     return np.maximum(y, 0) if with_relu else y
 
 
@@ -222,10 +227,10 @@ SAMPLES = [
     Sample(ops.scale, "no axes", (normal(),), lambda x, factor: x * factor, {"factor": 3}),
     *[
         Sample(
-            ops.add_scaled,
+            ops.residual_conv2d,
             name,
-            (IMAGES, IMAGES),
-            add_scaled,
+            (IMAGES, normal(2, 5, 6, 4), normal(1, 1, 4, 3), normal(3)),
+            residual_conv2d,
             {"factor": 0.17, "with_relu": with_relu},
         )
         for name, with_relu in [("alone", False), ("then ReLU", True)]

@@ -31,6 +31,45 @@ class GemmShape:
 
 
 @dataclass(frozen=True)
+class MomentsShape:
+    """Mean and variance of each channel: (M, C) -> 2 x (C,).
+
+    The rows are all axes of the activations but the last: M = N H W.
+    """
+
+    rows: int
+    channels: int
+
+    @property
+    def input(self) -> tuple[int, int]:
+        return (self.rows, self.channels)
+
+    @property
+    def flops(self) -> int:
+        """For each number an addition to the mean; its deviation, the square, an addition."""
+        return 4 * self.rows * self.channels
+
+    @property
+    def bytes(self) -> int:
+        return 4 * (self.rows + 2) * self.channels
+
+
+@dataclass(frozen=True)
+class NormalizeShape(MomentsShape):
+    """(x - mean) scale + shift, then perhaps a ReLU: (M, C), 3 x (C,) -> (M, C)."""
+
+    relu: bool
+
+    @property
+    def flops(self) -> int:
+        return (4 if self.relu else 3) * self.rows * self.channels
+
+    @property
+    def bytes(self) -> int:
+        return 4 * (2 * self.rows + 3) * self.channels
+
+
+@dataclass(frozen=True)
 class Pool2dShape:
     """A window of kernel (KH, KW) that steps by stride (SH, SW) over images (N, H, W, C).
 
@@ -113,6 +152,16 @@ class Conv2dShape(Pool2dShape):
     @property
     def bytes(self) -> int:
         return 4 * sum(map(math.prod, (self.input, self.filters, self.output)))
+
+
+def moments_shape(x: tuple[int, ...]) -> MomentsShape:
+    """The sizes of the statistics of activations (..., C)."""
+    return MomentsShape(math.prod(x[:-1]), x[-1])
+
+
+def normalize_shape(x: tuple[int, ...], *, relu: bool) -> NormalizeShape:
+    """The sizes of a normalisation of activations (..., C)."""
+    return NormalizeShape(math.prod(x[:-1]), x[-1], relu)
 
 
 def pool2d_shape(

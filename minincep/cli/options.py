@@ -52,7 +52,7 @@ def running(command: Callable[..., None]) -> Callable[..., None]:
             "--kernels",
             metavar="OP=NAME",
             multiple=True,
-            help="Force a kernel variant, such as conv2d=naive.",
+            help="Force a kernel variant, such as conv2d=naive; once for each operation.",
         ),
     ):
         command = option(command)
@@ -82,7 +82,7 @@ def _forced(wishes: dict[str, str]) -> Iterator[None]:
     if not wishes:
         yield
         return
-    import minincep_kernels.conv2d  # noqa: F401  (registers the variants)
+    import minincep.autograd.ops  # noqa: F401  (registers the variants)
     from minincep_kernels import registry
 
     with registry.use(**wishes):

@@ -12,9 +12,10 @@ from minincep.autograd import ops
 from minincep.autograd.recompute import once
 from minincep.autograd.tensor import Tensor
 from minincep.nn.module import Module, Parameter
-from minincep_kernels import Array, norm
+from minincep_kernels import Array
 from minincep_kernels.errors import ShapeError
-from minincep_kernels.shapes import Padding
+from minincep_kernels.registry import choose
+from minincep_kernels.shapes import Padding, moments_shape
 
 EPS = 1e-3  # of all released weights; PyTorch's default of 1e-5 is wrong for them
 
@@ -70,14 +71,14 @@ class BatchNorm(Module):
         """Mean and variance to normalise with, and whether they are those of the batch."""
         if self.frozen or not self.training:
             return self.running_mean, self.running_var, False
-        rows = x.data.size // self.channels
-        if rows < 2:
+        shape = moments_shape(x.shape)
+        if shape.rows < 2:
             raise ShapeError(
-                f"batch statistics of {x.shape} are those of {rows} value a channel, which "
+                f"batch statistics of {x.shape} are those of {shape.rows} value a channel, which "
                 "leave nothing to train: use a larger batch, or frozen batch norm"
             )
-        mean, variance = norm.statistics(x.data)
-        self._follow(mean, variance, rows)
+        mean, variance = choose("moments", shape).forward(x.data.reshape(shape.input), shape)
+        self._follow(mean, variance, shape.rows)
         return mean, variance, True
 
     def _follow(self, mean: Array, variance: Array, rows: int) -> None:

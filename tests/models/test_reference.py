@@ -4,6 +4,7 @@ And the check that says so would notice: each fault below makes it fail, and nam
 point that contains the fault.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from minincep.models import Network
 from minincep.nn.combinators import Concat, Residual
 from minincep.nn.layers import BatchNorm, Conv2d
 from minincep.nn.module import Module, Parameter
-from minincep_kernels import Array, pool
+from minincep_kernels import Array, registry
 from minincep_kernels.machine import get_num_threads, num_threads
 from minincep_kernels.shapes import Pool2dShape
 from tests.models.blocks import find
@@ -102,7 +103,9 @@ def padding_counted(network: Network, patch: pytest.MonkeyPatch) -> None:
         y: Array = windows[:, :: shape.stride[0], :: shape.stride[1]].mean(axis=(-2, -1))
         return y
 
-    patch.setattr(pool, "average_forward", mean_with_padding)
+    known = registry.variants("avg_pool2d")["separable"]
+    wrong = dataclasses.replace(known, forward=mean_with_padding)
+    patch.setitem(registry._variants["avg_pool2d"], known.name, wrong)
 
 
 def swapped(path: str = "") -> Fault:

@@ -9,6 +9,8 @@ from minincep.autograd.ops.activation import relu
 from minincep.autograd.tensor import Tensor
 from minincep_kernels import Array, norm
 from minincep_kernels.errors import ShapeError
+from minincep_kernels.registry import choose
+from minincep_kernels.shapes import normalize_shape
 
 
 def _check_batch_norm(x: Array, **arrays: Array | None) -> None:
@@ -48,7 +50,7 @@ def batch_norm(
     mean, variance
         The statistics to normalise with; no gradient flows into them as inputs.
     of_batch
-        Whether mean and variance are those of x itself (`norm.statistics`, biased variance).  The
+        Whether mean and variance are those of x itself (`norm.moments`, biased variance).  The
         gradient of x then follows x through them; else they are constants.
 
     Raises
@@ -86,34 +88,32 @@ def _batch_norm(
     with_relu: bool,
 ) -> tuple[Array, Any]:
     _check_batch_norm(x, gamma=gamma, beta=beta, mean=mean, variance=variance)
-    inverse = norm.inverse_deviation(variance, eps)
-    scale = inverse if gamma is None else gamma * inverse
-    affine = norm.Affine(mean, scale, beta, with_relu)
-    y = norm.forward(x, affine)
+    shape = normalize_shape(x.shape, relu=with_relu)
+    affine, inverse = norm.affine(gamma, beta, mean, variance, eps)
+    y = choose("normalize", shape).forward(x.reshape(shape.input), affine, shape).reshape(x.shape)
+    scale = affine[1]
     kept, of_kept = x, affine
     if with_relu and gamma is None and not of_batch:
         # All that is wanted is where the ReLU let through, and y says that as well as x.  The layer
         # that reads y keeps it anyway; then nobody keeps x.
-        zeros = np.zeros_like(mean)
-        kept, of_kept = y, norm.Affine(zeros, np.ones_like(mean), zeros, with_relu)
-    return y, (kept, of_kept, inverse, scale)
+        kept, of_kept = y, np.zeros_like(affine)
+        of_kept[1] = 1
+    return y, (kept, of_kept, inverse, scale, shape)
 
 
 def _batch_norm_gradients(
     residuals: Any, gy: Array, needs: tuple[bool, ...], *, eps: float, of_batch: bool
 ) -> tuple[Array | None, ...]:
-    x, affine, inverse, scale = residuals
-    gx, sums = None, np.zeros((2, x.shape[-1]))
+    x, affine, inverse, scale, shape = residuals
+    gx = ggamma = gbeta = None
     if of_batch or needs[1] or needs[2]:
-        sums = norm.sums_backward(x, gy, affine)
+        sums = norm.sums_backward(x, gy, affine, shape)
+        ggamma = (sums[1] * inverse).astype(x.dtype) if needs[1] else None
+        gbeta = sums[0].astype(x.dtype) if needs[2] else None
     if needs[0] and of_batch:
-        mean_gy, mean_product = sums / (x.size // x.shape[-1])
-        slope = mean_product * inverse.astype(np.float64) ** 2
-        gx = norm.input_gradient(x, gy, affine, mean_gy.astype(x.dtype), slope.astype(x.dtype))
+        gx = norm.input_gradient(x, gy, affine, inverse, sums, shape)
     elif needs[0]:
-        gx = norm.scaled_gradient(x, gy, affine, scale)
-    ggamma = (sums[1] * inverse).astype(x.dtype) if needs[1] else None
-    gbeta = sums[0].astype(x.dtype) if needs[2] else None
+        gx = norm.scaled_gradient(x, gy, affine, scale, shape)
     return gx, ggamma, gbeta, None, None
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from minincep.autograd.op import op
 from minincep_kernels import Array, pool
 from minincep_kernels.errors import ShapeError
+from minincep_kernels.registry import choose
 from minincep_kernels.shapes import Padding, Pool2dShape, pool2d_shape
 
 
@@ -44,7 +45,7 @@ def max_pool2d(
         wide as the window, which could then see padding alone.
     """
     shape = _checked(x, kernel_size, stride, padding)
-    y, place = pool.max_forward(x, shape)
+    y, place = choose("max_pool2d", shape).forward(x, shape)
     return y, (place, shape)
 
 
@@ -78,7 +79,7 @@ def avg_pool2d(
         wide as the window, which could then see padding alone.
     """
     shape = _checked(x, kernel_size, stride, padding)
-    return pool.average_forward(x, shape), (shape,)
+    return choose("avg_pool2d", shape).forward(x, shape), (shape,)
 
 
 @avg_pool2d.shape

@@ -1,85 +1,97 @@
-"""Pooling: the largest value or the mean of each window, channel by channel.
+"""The mean of the pixels of each window that lie inside the image, a ladder; and the gradients.
 
-Backwards, each input pixel asks the few windows that cover it for its share.  Asking, instead of
-windows handing out, means that no two threads ever write to one place.
+Each rung is (x, shape) -> y: (N, H, W, C) -> (N, OH, OW, C).
 
-All inner loops run over channels, which lie together.
+Padding is not counted, as TensorFlow has it.  Counting it changes every border pixel of
+Inception-v4 from Mixed_5b on.
 """
+
+import math
 
 import numpy as np
 from numba import prange
 
 from minincep_kernels import Array, buffers
 from minincep_kernels.jit import kernel
+from minincep_kernels.pool.windows import span
+from minincep_kernels.registry import Variant, prefer, register, variant
 from minincep_kernels.shapes import Pool2dShape
 
 
+@variant("avg_pool2d", name="naive")
+def naive(x: Array, shape: Pool2dShape) -> Array:
+    """The definition: each window anew, its channels side by side.
+
+    KH KW additions for a number of y.  x comes from memory once and KH KW times from the cache,
+    where the sums of a pixel are kept, too: 4 bytes for each number of x and of y, and 8 KH KW from
+    and to the cache.  Bound by the cache.
+    """
+    y = buffers.empty(shape.output, x.dtype)
+    _naive(x, shape.kernel, shape.stride, shape.corner, y)
+    return y
+
+
+def separable(x: Array, shape: Pool2dShape) -> Array:
+    """First the sums over the height of the windows, pixel by pixel, then over their width.
+
+    What changes: windows side by side share the sums of their columns, so KH + KW additions do for
+    a number of y where KH KW did, with stride 1.  From and to memory it is the same 4 bytes for
+    each number of x and of y, and less than half from and to the cache: windows of 3 add in
+    registers.  Bound by bandwidth on large maps.
+
+    Source: separable filters are as old as image processing; McDonnell 1981, "Box-filtering
+    techniques", goes on from here to running sums, which would add up rounding errors.
+    """
+    y = buffers.empty(shape.output, x.dtype)
+    _separable(x, shape.kernel, shape.stride, shape.corner, y)
+    return y
+
+
+def _work(shape: Pool2dShape) -> float:
+    sums = shape.batch * shape.out_height * shape.width * shape.channels
+    return shape.kernel[0] * sums + shape.kernel[1] * math.prod(shape.output)
+
+
+register(
+    Variant(
+        op="avg_pool2d",
+        name="separable",
+        supports=lambda shape: True,
+        forward=separable,
+        below="naive",
+        work=_work,
+    )
+)
+prefer("avg_pool2d", lambda shape, part: "separable")
+
+
 @kernel
-def _max_forward(
+def _naive(
     x: Array,
     window: tuple[int, int],
     stride: tuple[int, int],
     corner: tuple[int, int],
     out: Array,
-    out_place: Array,
 ) -> None:
     batch, height, width, channels = x.shape
     _, out_height, out_width, _ = out.shape
-    nowhere = out_place.dtype.type(window[0] * window[1])
     for row in prange(batch * out_height):
         n, i = divmod(np.int64(row), out_height)
+        top, bottom = span(i, window[0], stride[0], corner[0], height)
         for j in range(out_width):
-            out[n, i, j, :] = -np.inf
-            out_place[n, i, j, :] = nowhere
-            for u in range(window[0]):
-                h = i * stride[0] + u - corner[0]
-                if not 0 <= h < height:
-                    continue
-                for v in range(window[1]):
-                    w = j * stride[1] + v - corner[1]
-                    if not 0 <= w < width:
-                        continue
-                    here = out_place.dtype.type(u * window[1] + v)
+            left, right = span(j, window[1], stride[1], corner[1], width)
+            out[n, i, j, :] = 0
+            for h in range(top, bottom):
+                for w in range(left, right):
                     for c in range(channels):
-                        value, best, place = x[n, h, w, c], out[n, i, j, c], out_place[n, i, j, c]
-                        # The first of equals wins, and so does the first that is not a number.
-                        wins = (value > best) | ((value != value) & (best == best))
-                        out[n, i, j, c] = value if wins else best
-                        out_place[n, i, j, c] = here if wins else place
+                        out[n, i, j, c] += x[n, h, w, c]
+            count = x.dtype.type((bottom - top) * (right - left))
+            for c in range(channels):
+                out[n, i, j, c] /= count
 
 
 @kernel
-def _max_backward(
-    gy: Array,
-    place: Array,
-    window: tuple[int, int],
-    stride: tuple[int, int],
-    corner: tuple[int, int],
-    out: Array,
-) -> None:
-    batch, height, width, channels = out.shape
-    _, out_height, out_width, _ = gy.shape
-    zero = gy.dtype.type(0)
-    for row in prange(batch * height):
-        n, h = divmod(np.int64(row), height)
-        for w in range(width):
-            out[n, h, w, :] = 0
-            for u in range(window[0]):
-                i, between = divmod(h + corner[0] - u, stride[0])
-                if between or not 0 <= i < out_height:
-                    continue
-                for v in range(window[1]):
-                    j, between = divmod(w + corner[1] - v, stride[1])
-                    if between or not 0 <= j < out_width:
-                        continue
-                    here = place.dtype.type(u * window[1] + v)
-                    for c in range(channels):
-                        g = gy[n, i, j, c]
-                        out[n, h, w, c] += g if place[n, i, j, c] == here else zero
-
-
-@kernel
-def _average_forward(
+def _separable(
     x: Array,
     window: tuple[int, int],
     stride: tuple[int, int],
@@ -91,8 +103,7 @@ def _average_forward(
     _, out_height, out_width, _ = out.shape
     for row in prange(batch * out_height):
         n, i = divmod(np.int64(row), out_height)
-        top = max(i * stride[0] - corner[0], 0)
-        bottom = min(i * stride[0] - corner[0] + window[0], height)
+        top, bottom = span(i, window[0], stride[0], corner[0], height)
         sums = np.empty((width, channels), x.dtype)
         for w in range(width):
             if bottom - top == 3:  # nearly all of them, in one go
@@ -104,8 +115,7 @@ def _average_forward(
                 for c in range(channels):
                     sums[w, c] += x[n, h, w, c]
         for j in range(out_width):
-            left = max(j * stride[1] - corner[1], 0)
-            right = min(j * stride[1] - corner[1] + window[1], width)
+            left, right = span(j, window[1], stride[1], corner[1], width)
             count = x.dtype.type((bottom - top) * (right - left))
             if right - left == 3:
                 for c in range(channels):
@@ -160,37 +170,6 @@ def _average_backward(
             for j in range(first, last + 1):
                 for c in range(channels):
                     out[n, h, w, c] += sums[j, c]
-
-
-def max_forward(x: Array, shape: Pool2dShape) -> tuple[Array, Array]:
-    """Largest value of each window, and where in the window it is, u KW + v, or KH KW for nowhere.
-
-    (N, H, W, C) -> 2 x (N, OH, OW, C), the second in the smallest type of whole numbers that will
-    do.  Padding never wins; nowhere is the largest of a window that saw nothing above -inf.
-    """
-    y = buffers.empty(shape.output, x.dtype)
-    nowhere = shape.kernel[0] * shape.kernel[1]
-    place = buffers.empty(shape.output, np.min_scalar_type(nowhere))
-    _max_forward(x, shape.kernel, shape.stride, shape.corner, y, place)
-    return y, place
-
-
-def max_backward(gy: Array, place: Array, shape: Pool2dShape) -> Array:
-    """Each output gradient goes to the pixel that won: (N, OH, OW, C) -> (N, H, W, C)."""
-    gx = buffers.empty(shape.input, gy.dtype)
-    _max_backward(gy, place, shape.kernel, shape.stride, shape.corner, gx)
-    return gx
-
-
-def average_forward(x: Array, shape: Pool2dShape) -> Array:
-    """Mean of the pixels of each window that lie inside the image: (N, H, W, C) -> (N, OH, OW, C).
-
-    Padding is not counted, as TensorFlow has it.  Counting it changes every border pixel of
-    Inception-v4 from Mixed_5b on.
-    """
-    y = buffers.empty(shape.output, x.dtype)
-    _average_forward(x, shape.kernel, shape.stride, shape.corner, y)
-    return y
 
 
 def average_backward(gy: Array, shape: Pool2dShape) -> Array:

@@ -5,6 +5,9 @@ A shared machine is never the same twice, so
 - the variants take turns, in another order in each round, and what the machine does to one of them
   it does to all;
 - a turn is long enough for the clock, several calls if need be;
+- before each round, the arrays move: where they happen to lie, and what else falls on the same
+  lines of a cache, makes some per cent, for a whole run if they stayed (Mytkowicz et al. 2009,
+  "Producing wrong data without doing anything obviously wrong!", ASPLOS);
 - beside each turn, the peak of multiply-adds is measured, for the roof of that very moment, and a
   control, NumPy on the same arrays: `compare` divides by it;
 - the first call, which compiles, is not counted.
@@ -13,6 +16,7 @@ A turn begins with a call that does not count, so that the caches hold the array
 call begins with caches that hold something else.
 """
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -106,6 +110,7 @@ class Bench:
             roof = self.gauge.roof_since(first)
             rows: list[Row] = []
             for round_ in range(max((one.repeats for one in contenders), default=0)):
+                case.move(self._generator)
                 self._round([one for one in contenders if round_ < one.repeats])
                 medians = {one.variant.name: statistics.median(one.seconds) for one in contenders}
                 rows = [one.row(case.workload, self.threads, roof, medians) for one in contenders]
@@ -121,15 +126,9 @@ class Bench:
 
     def _round(self, contenders: "list[_Contender]") -> None:
         for index in self._generator.permutation(len(contenders)):
-            self._rest()
-            control = contenders[index].control(self.gauge)
-            self._rest()
-            peak = self.gauge.compute()
-            contenders[index].take_turn(self.gauge, peak, control)
-
-    def _rest(self) -> None:
-        if self.threads > 1:
-            time.sleep(PAUSE)
+            if self.threads > 1:
+                time.sleep(PAUSE)
+            contenders[index].take_turn(self.gauge)
 
 
 class _Contender:
@@ -152,16 +151,12 @@ class _Contender:
         affordable = int(settings.budget / (once * self._calls))
         self.repeats = min(settings.repeats, max(LEAST, affordable))
 
-    def control(self, gauge: Gauge) -> float:
-        """Seconds that the control takes just now."""
-        return self._time(self._case.control, self._controls, gauge)
-
-    def take_turn(self, gauge: Gauge, peak: float, control: float) -> None:
-        """Time some calls."""
-        seconds = self._time(lambda: self._case.call(self.variant), self._calls, gauge)
-        self.seconds.append(seconds)
-        self._peak.append(peak)
-        self._control.append(control)
+    def take_turn(self, gauge: Gauge) -> None:
+        """Time some calls, and what they are held against."""
+        self._peak.append(gauge.compute())
+        call = functools.partial(self._case.call, self.variant)
+        self.seconds.append(self._time(call, self._calls, gauge))
+        self._control.append(self._time(self._case.control, self._controls, gauge))
 
     def _time(self, call: Callable[[], object], calls: int, gauge: Gauge) -> float:
         """Seconds of a call, of so many."""

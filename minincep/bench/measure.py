@@ -17,12 +17,14 @@ call begins with caches that hold something else.
 """
 
 import functools
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from minincep.bench.record import Row
 from minincep.bench.verify import Case, Checked
@@ -33,7 +35,11 @@ from minincep_kernels.roofline import Gauge, Roof
 
 LEAST = 3  # repeats, however slow
 LONG = 0.05  # seconds: a call that takes as long makes the caches its own
-PAUSE = 0.03  # seconds: the threads of the BLAS spin on for a while when a call is over
+PAUSE = 0.05  # seconds: the threads of the BLAS spin on for a while when a call is over
+WARM = 0.02  # seconds of calls until all threads are awake, each on a core of its own
+# How often a thread of GNU OpenMP looks for work before it sleeps: some milliseconds, so that none
+# does between the calls of a turn.  Who is woken may land on the core of who has woken it.
+SPINS = "2000000"
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ class Bench:
     """
 
     def __init__(self, threads: int, settings: Settings) -> None:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # heard if no thread has been started yet
         self.threads = threads
         self.settings = settings
         self.gauge = Gauge(threads, machine.caches())
@@ -156,14 +163,15 @@ class _Contender:
         self._peak.append(gauge.compute())
         call = functools.partial(self._case.call, self.variant)
         self.seconds.append(self._time(call, self._calls, gauge))
-        self._control.append(self._time(self._case.control, self._controls, gauge))
+        with threadpool_limits(limits=1, user_api="blas"):  # so that none of its threads spins
+            self._control.append(self._time(self._case.control, self._controls, gauge))
 
     def _time(self, call: Callable[[], object], calls: int, gauge: Gauge) -> float:
         """Seconds of a call, of so many."""
         if self._settings.flushed:
             gauge.flush()
         elif self._once < LONG:
-            call()
+            _warm_up(call)
         start = time.perf_counter()
         for _ in range(calls):
             call()
@@ -200,6 +208,13 @@ class _Contender:
             bound=roof.bound(work, shape.bytes, cached=cached),
             speedup_over_below=below / median if below else None,
         )
+
+
+def _warm_up(call: Callable[[], object]) -> None:
+    start = time.perf_counter()
+    call()
+    while machine.get_num_threads() > 1 and time.perf_counter() < start + WARM:
+        call()
 
 
 def _plain(value: object) -> object:

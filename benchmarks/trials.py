@@ -1,6 +1,6 @@
 """Does `minincep bench compare` tell a slower kernel from a noisy machine?
 
-    python benchmarks/trials.py [--pairs 20] [--repeats 60] [--threads 1]
+    python benchmarks/trials.py [--pairs 20] [--repeats 120] [--threads 1]
 
 Each trial is two runs of `minincep bench`, in processes of their own, and their comparison.  In
 half of the trials both run the same kernel; in the other half, the new one keeps the core busy for
@@ -68,7 +68,7 @@ def trial(folder: Path, percent: int, options: argparse.Namespace) -> dict[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pairs", type=int, default=20, help="trials of each sort")
-    parser.add_argument("--repeats", type=int, default=60, help="turns of each kernel in a run")
+    parser.add_argument("--repeats", type=int, default=120, help="turns of each kernel in a run")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     right = {0: 0, 5: 0}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def command(old: Path, new: Path, margin: float, as_json: bool) -> None:
     """What is slower or faster in the record NEW than in OLD, beyond what is noise.
 
-    Both on one machine, by 'minincep bench ... --repeats 60 --save FILE': the more repeats, the
+    Both on one machine, by 'minincep bench ... --repeats 120 --save FILE': the more repeats, the
     smaller the differences that can be told from noise.  Times are held against what NumPy took on
     the same arrays at that moment, ranks are tested (Mann and Whitney), levels corrected for the
     number of rows (Holm).
@@ -48,7 +48,7 @@ def command(old: Path, new: Path, margin: float, as_json: bool) -> None:
     many = f"{len(verdicts)} row{'s' * (len(verdicts) > 1)}"
     click.echo(f"{len(changed)} of {many} differ by more than {margin:.0%}")
     if few := sum(len(verdict.row.seconds) < compare.BLOCKS for verdict in verdicts):
-        click.echo(f"{few} of them have too few repeats to tell: measure with --repeats 60")
+        click.echo(f"{few} of them have too few repeats to tell: measure with --repeats 120")
 
 
 def _as_json(verdict: "Verdict") -> dict[str, object]:

@@ -16,10 +16,11 @@ Some variants are the rungs of a ladder: each names the rung below, and does one
 """
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from minincep_kernels import Array
 from minincep_kernels.errors import VariantError
@@ -29,6 +30,8 @@ Part = Literal["forward", "input_gradient", "filter_gradient"]
 
 # Of a sum of products in float32, in any order: rounding, and nothing else.
 DIRECT_TOLERANCE = 1e-5
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def _everything(_: Any) -> bool:
@@ -64,6 +67,10 @@ class Variant:
         stand on no ladder.
     work
         (shape) -> the operations that `forward` really does, where they are not `shape.flops`.
+    asks
+        Operations that it leaves to variants of their own, by `choose`.
+    about
+        What there is to say of it, if not the docstring of `forward` or of its file.
     """
 
     op: str
@@ -75,9 +82,17 @@ class Variant:
     tolerance: float = DIRECT_TOLERANCE
     below: str | None = None
     work: Callable[[Any], float] | None = None
+    asks: tuple[str, ...] = ()
+    about: str = ""
 
     def does(self, part: Part) -> bool:
         return getattr(self, part) is not None
+
+    @property
+    def description(self) -> str:
+        """What it does and how: the docstring of `forward`, or, if that has none, of its file."""
+        file = getattr(inspect.unwrap(self.forward), "__globals__", {})
+        return inspect.cleandoc(self.about or self.forward.__doc__ or file.get("__doc__") or "")
 
 
 @dataclass
@@ -85,8 +100,11 @@ class _Forced:
     """A variant that the user wants, and what has become of the wish."""
 
     variant: Variant
+    hidden: "_Forced | None" = None  # by this one, in a block around this one's
     refused: Any = None
     used: bool = False
+    asked: bool = False  # something did for its operation,
+    others: bool = False  # or for another one
 
 
 _variants: dict[str, dict[str, Variant]] = {}
@@ -110,8 +128,11 @@ def variant(
     supports: Callable[[Any], bool] = _everything,
     tolerance: float = DIRECT_TOLERANCE,
     below: str | None = None,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    asks: tuple[str, ...] = (),
+) -> Callable[[_Function], _Function]:
     """Decorate a function (arrays..., shape) -> result to register it as a variant, forwards only.
+
+    The parameters are the attributes of `Variant`.
 
     Raises
     ------
@@ -119,8 +140,8 @@ def variant(
         If there is a variant of that name already.
     """
 
-    def decorate(forward: Callable[..., Any]) -> Callable[..., Any]:
-        register(Variant(op, name, supports, forward, tolerance=tolerance, below=below))
+    def decorate(forward: _Function) -> _Function:
+        register(Variant(op, name, supports, forward, tolerance=tolerance, below=below, asks=asks))
         return forward
 
     return decorate
@@ -171,7 +192,12 @@ def forced(op: str) -> str | None:
 def choose(op: str, shape: Any, part: Part = "forward") -> Variant:
     """The variant that runs this shape: the forced one if it can, else the preferred one."""
     known = variants(op)
-    wish = (_forced.get() or {}).get(op)
+    wishes = _forced.get() or {}
+    for wanted, other in wishes.items():
+        other.others = other.others or wanted != op
+    wish = shadow = wishes.get(op)
+    while shadow is not None:
+        shadow.asked, shadow = True, shadow.hidden
     if wish is not None:
         if wish.variant.does(part) and wish.variant.supports(shape):
             wish.used = True
@@ -190,15 +216,16 @@ def use(**names: str) -> Iterator[None]:
     ------
     VariantError
         If there is no such variant; at the end of the block, if it supported not one of the
-        shapes that came.
+        shapes that came, or if other operations ran, but never this one.
     """
+    outer = _forced.get() or {}
     wishes = {}
     for op, name in names.items():
         known = variants(op)
         if name not in known:
             raise VariantError(f"{op} has no variant {name!r}, only {', '.join(known)}")
-        wishes[op] = _Forced(known[name])
-    token = _forced.set({**(_forced.get() or {}), **wishes})
+        wishes[op] = _Forced(known[name], outer.get(op))
+    token = _forced.set({**outer, **wishes})
     try:
         yield
     finally:
@@ -209,3 +236,15 @@ def use(**names: str) -> Iterator[None]:
                 f"no layer could use the {op} variant {wish.variant.name!r}: it does not support, "
                 f"for one, {wish.refused}"
             )
+        if wish.others and not wish.asked:
+            hint = " or ".join(f"{caller.op}={caller.name}" for caller in _callers(op))
+            raise VariantError(
+                f"nothing asked for {op}, so that its variant {wish.variant.name!r} never ran"
+                + (f": force {hint} with it" if hint else "")
+            )
+
+
+def _callers(op: str) -> list[Variant]:
+    """The variants that ask for an operation."""
+    every = [known for names in _variants.values() for known in names.values()]
+    return [known for known in every if op in known.asks]

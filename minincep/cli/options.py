@@ -52,7 +52,7 @@ def running(command: Callable[..., None]) -> Callable[..., None]:
             "--kernels",
             metavar="OP=NAME",
             multiple=True,
-            help="Force a kernel variant, such as conv2d=naive.",
+            help="Force a kernel variant, such as conv2d=naive; once for each operation.",
         ),
     ):
         command = option(command)

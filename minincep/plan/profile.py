@@ -7,8 +7,11 @@ import numpy as np
 
 from minincep.plan.plan import Plan
 from minincep_kernels import Array, machine
+from minincep_kernels.conv2d.tiled import work
+from minincep_kernels.program.layout import Method
 from minincep_kernels.program.step import Kind
 from minincep_kernels.roofline import Gauge, Roof
+from minincep_kernels.shapes import Conv2dShape
 from minincep_kernels.winograd import TILES
 
 
@@ -101,6 +104,17 @@ def profile(plan: Plan, x: Array, *, repeats: int = 10) -> Profile:
     return Profile(steps, limits, threads, batch)
 
 
+def _shape(number: dict[str, int], batch: int) -> Conv2dShape:
+    """The shape of a convolution's step, padded below and at the right as far as its windows go."""
+    kernel = (number["kernel_height"], number["kernel_width"])
+    stride = (number["stride_height"], number["stride_width"])
+    below = (number["out_height"] - 1) * stride[0] + kernel[0] - number["top"] - number["height"]
+    right = (number["out_width"] - 1) * stride[1] + kernel[1] - number["left"] - number["width"]
+    sides = (number["top"], below, number["left"], right)
+    size = (number["height"], number["width"], number["channels"])
+    return Conv2dShape(batch, *size, kernel, stride, sides, number["out_channels"])
+
+
 def _describe(step: Any, path: str, seconds: float, batch: int, limits: Roof) -> StepTime:
     number = {name: int(step[name]) for name in step.dtype.names}
     kind = Kind(number["kind"])
@@ -108,23 +122,19 @@ def _describe(step: Any, path: str, seconds: float, batch: int, limits: Roof) ->
     pixels = batch * number["out_height"] * number["out_width"]
     moved = pixels_in * number["channels"] + pixels * number["out_channels"]
     method = kind.name.lower().replace("_", " ")
-    flops = work = 0.0
+    flops = done = 0.0
     if kind in (Kind.POINTWISE, Kind.DIRECT, Kind.IMPLICIT, Kind.WINOGRAD):
-        matrix = number["channels"] * number["out_channels"]
-        taps = number["kernel_height"] * number["kernel_width"]
-        flops = work = 2.0 * pixels * taps * matrix
-        filters = taps * matrix
+        shape = _shape(number, batch)
+        flops, done = shape.flops, work(Method(kind, number["tile"]), shape)
+        products = shape.kernel[0] * shape.kernel[1]
         if kind == Kind.WINOGRAD:
             tile = TILES[number["tile"]]
-            down, across = tile.outputs
-            tiles = batch * -(-number["out_height"] // down) * -(-number["out_width"] // across)
-            work = 2.0 * tiles * tile.products * matrix
-            filters = tile.products * matrix
-            method += f" {down}x{across}"
-        moved += filters
+            products = tile.products
+            method += " {}x{}".format(*tile.outputs)
+        moved += products * shape.channels * shape.out_channels
         if number["residual_offset"] >= 0:
             moved += pixels * number["out_channels"]
     window = f"{number['kernel_height']}x{number['kernel_width']}/{number['stride_height']}"
-    shape = f"{number['height']}x{number['width']}x{number['channels']} {window} "
-    shape += f"-> {number['out_height']}x{number['out_width']}x{number['out_channels']}"
-    return StepTime(path, shape, method, seconds, flops, work, 4.0 * moved, limits)
+    words = f"{number['height']}x{number['width']}x{number['channels']} {window} "
+    words += f"-> {number['out_height']}x{number['out_width']}x{number['out_channels']}"
+    return StepTime(path, words, method, seconds, flops, done, 4.0 * moved, limits)

@@ -280,14 +280,24 @@ def test_embedding_network_cannot_classify(run: Run, pictures: list[Path], tmp_p
 
 
 def test_a_forced_kernel_runs_or_is_refused(run: Run, weights: Path, pictures: list[Path]) -> None:
-    answers = {}
-    for wish in ("conv2d=naive", "conv2d=im2col", "conv2d=pointwise"):
-        status, output, _ = run(
-            "classify", pictures[0], "--weights", weights, "--kernels", wish, "--json"
-        )
+    command = ("classify", pictures[0], "--weights", weights, "--json")
+    answers = []
+    for wishes in (
+        ["conv2d=naive"],
+        ["conv2d=im2col"],
+        ["conv2d=pointwise"],
+        ["conv2d=im2col_gemm"],
+        ["conv2d=im2col_gemm", "gemm=blocked"],
+    ):
+        options = [word for wish in wishes for word in ("--kernels", wish)]
+        status, output, _ = run(*command, *options)
         assert status == 0
-        answers[wish] = json.loads(output)["predictions"][0]["probability"]
-    assert max(answers.values()) - min(answers.values()) < 1e-5
+        answers.append(json.loads(output)["predictions"][0]["probability"])
+    assert max(answers) - min(answers) < 1e-5
+    status, _, errors = run(*command, "--kernels", "gemm=blocked")
+    assert status == 2
+    assert "nothing asked for gemm" in errors
+    assert "force conv2d=im2col_gemm with it" in errors
 
 
 def test_a_terminal_of_few_characters(weights: Path, pictures: list[Path]) -> None:

@@ -1,7 +1,8 @@
 """Convolution: every variant, on every window of the three networks and on awkward ones."""
 
+import dataclasses
 import functools
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -9,12 +10,12 @@ import pytest
 import minincep_kernels.conv2d.im2col as im2col_file
 from minincep.autograd import Tensor
 from minincep.models.network import Network
-from minincep_kernels import Array, machine
+from minincep_kernels import Array, machine, registry
 from minincep_kernels.conv2d import gradients, naive, tiled
 from minincep_kernels.program.layout import Method
 from minincep_kernels.program.step import Kind
 from minincep_kernels.program.task import Task
-from minincep_kernels.registry import DIRECT_TOLERANCE, Variant, use, variants
+from minincep_kernels.registry import DIRECT_TOLERANCE, Part, Variant, ladder, use, variants
 from minincep_kernels.shapes import Conv2dShape, conv2d_shape
 from minincep_kernels.winograd import DIRECT, TILES, TRANSFORMS, Tile
 from tests import oracle
@@ -74,17 +75,25 @@ def expected(shape: Conv2dShape, dtype: str) -> tuple[Array, Array, Array]:
     )
 
 
-def results(variant: Variant, shape: Conv2dShape, dtype: str) -> tuple[Array, Array, Array]:
+def results(variant: Variant, shape: Conv2dShape, dtype: str) -> tuple[Array | None, ...]:
+    """What the variant does of the forward pass and the two gradients."""
     x, filters, gy = arrays(shape, dtype)
-    return (
-        variant.forward(x, filters, shape),
-        variant.input_gradient(gy, filters, shape),
-        variant.filter_gradient(x, gy, shape),
-    )
+    y = variant.forward(x, filters, shape)
+    gx = gw = None
+    if variant.input_gradient:
+        gx = variant.input_gradient(gy, filters, shape)
+    if variant.filter_gradient:
+        gw = variant.filter_gradient(x, gy, shape)
+    return y, gx, gw
 
 
 def check(variant: Variant, shape: Conv2dShape, dtype: str) -> None:
-    for actual, wanted in zip(results(variant, shape, dtype), expected(shape, dtype), strict=True):
+    parts = get_args(Part)
+    found = zip(parts, results(variant, shape, dtype), expected(shape, dtype), strict=True)
+    for part, actual, wanted in found:
+        assert (actual is not None) == variant.does(part)
+        if actual is None:
+            continue
         assert actual.dtype == dtype
         assert actual.shape == wanted.shape
         if dtype == "float64":
@@ -185,12 +194,69 @@ def logits() -> tuple[Network, Array, Array]:
         return net, x, net(Tensor(x)).data
 
 
-@pytest.mark.parametrize("name", tiled.METHODS)
-def test_tiled_in_a_whole_network(name: str, logits: tuple[Network, Array, Array]) -> None:
+WISHES = [{"conv2d": name} for name in variants("conv2d")]
+WISHES += [{"conv2d": "im2col_gemm", "gemm": name} for name in variants("gemm")]
+
+
+@pytest.mark.parametrize("wishes", WISHES, ids=lambda wishes: "-".join(wishes.values()))
+def test_in_a_whole_network(
+    wishes: dict[str, str],
+    logits: tuple[Network, Array, Array],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     net, x, wanted = logits
-    with use(conv2d=name):
+    ran = []
+
+    def spied(variant: Variant) -> Variant:
+        def forward(*arguments: Any) -> Any:
+            ran.append(variant.op)
+            return variant.forward(*arguments)
+
+        return dataclasses.replace(variant, forward=forward)
+
+    for op, name in wishes.items():
+        monkeypatch.setitem(registry._variants[op], name, spied(variants(op)[name]))
+    with use(**wishes):
         y = net(Tensor(x)).data
     assert np.abs(y - wanted).max() < 1e-3 * wanted.std()
+    assert set(ran) == set(wishes)
+    if "gemm" in wishes:
+        assert ran.count("gemm") == ran.count("conv2d")
+
+
+def test_the_ladder_is_read_from_the_definition_to_winograd() -> None:
+    names = [rung.name for rung in ladder("conv2d")]
+    assert names[:6] == ["naive", "im2col", "im2col_gemm", "tile_implicit", "tile_direct", "tile"]
+    assert names[6] == "winograd_4x4_3x3"
+    assert len(names[7:]) == len(TILES) - 1
+    assert set(variants("conv2d")) - set(names) == {"pointwise"}
+    assert variants("conv2d")["winograd_1x6_1x7"].below == "winograd_1x4_1x7"
+
+
+@EACH_VARIANT
+def test_a_rung_says_what_it_does(variant: Variant) -> None:
+    told = ("*Cost.*", "*Bound by*", *(["*What changes.*"] if variant.below else []))
+    assert [word for word in told if word not in variant.description] == []
+
+
+@EACH_VARIANT
+def test_a_rung_has_something_in_common_with_the_one_below(variant: Variant) -> None:
+    """Else nothing could be said of how much faster it is."""
+    below = variants("conv2d").get(variant.below or variant.name)
+    assert below is not None
+    assert any(variant.supports(shape) and below.supports(shape) for shape in conv2d_shapes())
+
+
+def test_work_is_what_winograd_leaves_of_it() -> None:
+    shape = conv2d_shape((2, 9, 8, 5), (3, 3, 5, 7), (1, 1), "same")
+    known = variants("conv2d")
+    for name in ("tile_implicit", "tile_direct", "tile"):
+        work = known[name].work
+        assert work is not None
+        assert work(shape) == shape.flops
+    work = known["winograd_4x4_3x3"].work
+    assert work is not None
+    assert work(shape) == 2 * (2 * 3 * 2) * 36 * 5 * 7  # 3 x 2 tiles of 4 x 4 in 9 x 8 pixels
 
 
 def test_convolutions_whose_input_gradient_is_convolutions() -> None:
@@ -229,21 +295,21 @@ def test_im2col_takes_an_image_that_is_larger_than_the_workspace(
     check(variants("conv2d")["im2col"], conv2d_shapes()[0], "float64")
 
 
-def results_on(threads: int, variant: Variant, shape: Conv2dShape, dtype: str) -> list[Array]:
+def results_on(
+    threads: int, variant: Variant, shape: Conv2dShape, dtype: str
+) -> list[Array | None]:
     """Those that are not left to BLAS, which sums in another order on other threads."""
-    x, filters, gy = arrays(shape, dtype)
     with machine.num_threads(threads):
-        if variant.name == "naive":
-            return list(results(variant, shape, dtype))
-        found = [variant.forward(x, filters, shape), variant.filter_gradient(x, gy, shape)]
-        if gradients.has_phases(shape):
-            found.append(variant.input_gradient(gy, filters, shape))
-        return found
+        y, gx, gw = results(variant, shape, dtype)
+    left = variant.name in tiled.METHODS and not gradients.has_phases(shape)
+    return [y, gw] if left else [y, gx, gw]
 
 
 def check_bits(variant: Variant, shape: Conv2dShape, dtype: str) -> None:
     one, two = (results_on(threads, variant, shape, dtype) for threads in (1, 2))
     for a, b in zip(one, two, strict=True):
+        assert a is not None
+        assert b is not None
         np.testing.assert_array_equal(a, b)
 
 
@@ -258,6 +324,18 @@ def test_same_bits_on_any_number_of_threads(
 @on_all_shapes([variants("conv2d")[name] for name in tiled.METHODS])
 def test_tiled_same_bits_on_any_number_of_threads(variant: Variant, shape: Conv2dShape) -> None:
     check_bits(variant, shape, "float32")
+
+
+@EACH_DTYPE
+@pytest.mark.parametrize("name", [rung.name for rung in ladder("gemm")])
+def test_columns_by_any_rung_same_bits_on_any_number_of_threads(name: str, dtype: str) -> None:
+    shape = conv2d_shape((2, 19, 18, 5), (3, 3, 5, 40), (1, 1), "same")
+    variant, (x, filters, _) = variants("conv2d")["im2col_gemm"], arrays(shape, dtype)
+    found = []
+    for threads in (1, 2):
+        with machine.num_threads(threads), use(gemm=name):
+            found.append(variant.forward(x, filters, shape))
+    np.testing.assert_array_equal(*found)
 
 
 def test_columns_same_bits_on_any_number_of_threads() -> None:

@@ -1,7 +1,14 @@
 """The definition of convolution, loop by loop: the oracle for everything faster.
 
-Seven nested loops.  Each output value is one sum, in one fixed order; nothing is copied, nothing
-is reused from cache or registers, so it runs at a small fraction of what the machine can do.
+Seven nested loops.  Each output value is one sum, in one fixed order, and nothing is copied.  The
+lines of the output are shared out to all threads.
+
+*Cost.*  2 N OH OW KH KW C OC operations.  For each multiply-add a number of the filters and one of
+the output are read and one is written, 12 bytes, and for each output pixel the filters are read
+whole, 4 KH KW C OC bytes: from the cache that holds them, or from memory.
+
+*Bound by* loads and stores, of which each multiply-add takes three; a number that was fetched is
+used once and fetched again.
 """
 
 import numpy as np

@@ -1,11 +1,8 @@
-"""The register tile as variants: each kind of step that multiplies, forwards and backwards.
+"""What the rungs on the register tile share: each is a method of plans, run as a variant.
 
 In a plan, filters are packed once and steps follow each other without Python in between; here each
 call packs anew (`gradients`).  That is what training needs, where filters change at each step, and
 it lets one kind run in a whole network, and meet the tests that all variants meet.
-
-`tile`, `tile_direct` and `tile_implicit` are those of `program.products`; `winograd_4x4_3x3` is
-F(4 x 4, 3 x 3), 4 x 4 outputs of a filter of 3 x 3, and there is one for each of `winograd.TILES`.
 
 Where no variant is forced, the fastest of these runs, each part of a layer for itself.  float64,
 and an input gradient with padding wider than the filter, are left to `im2col`.
@@ -20,7 +17,7 @@ import numpy as np
 from minincep_kernels import Array
 from minincep_kernels.conv2d import gradients, im2col
 from minincep_kernels.program import layout
-from minincep_kernels.program.layout import DIRECT, IMPLICIT, POINTWISE, Method
+from minincep_kernels.program.layout import Method
 from minincep_kernels.program.step import Kind
 from minincep_kernels.registry import DIRECT_TOLERANCE, Part, Variant, prefer, register
 from minincep_kernels.shapes import Conv2dShape
@@ -77,11 +74,6 @@ def loss(transform: Transform) -> float:
     return float(np.sqrt((np.square(outputs) @ errors).mean() / transform.taps))
 
 
-METHODS = {"tile": POINTWISE, "tile_direct": DIRECT, "tile_implicit": IMPLICIT} | {
-    name_of(tile): Method(Kind.WINOGRAD, number) for number, tile in enumerate(TILES)
-}
-
-
 def tolerance(method: Method) -> float:
     """`Variant.tolerance` of a method."""
     if method.kind != Kind.WINOGRAD:
@@ -90,16 +82,35 @@ def tolerance(method: Method) -> float:
     return DIRECT_TOLERANCE * loss(tile.down) * loss(tile.across)
 
 
-for _name, _method in METHODS.items():
+def work(method: Method, shape: Conv2dShape) -> float:
+    """`Variant.work` of a method: transforms are not counted."""
+    if method.kind != Kind.WINOGRAD:
+        return shape.flops
+    tile = TILES[method.tile]
+    down, across = tile.outputs
+    tiles = shape.batch * -(-shape.out_height // down) * -(-shape.out_width // across)
+    return 2.0 * tiles * tile.products * shape.channels * shape.out_channels
+
+
+METHODS: dict[str, Method] = {}
+
+
+def rung(name: str, method: Method, *, below: str, about: str) -> None:
+    """Register a method as a variant."""
+    METHODS[name] = method
+    functions = Tiled(method)
     register(
         Variant(
             op="conv2d",
-            name=_name,
-            supports=_method.supports,
-            forward=Tiled(_method).forward,
-            input_gradient=Tiled(_method).input_gradient,
-            filter_gradient=Tiled(_method).filter_gradient,
-            tolerance=tolerance(_method),
+            name=name,
+            supports=method.supports,
+            forward=functions.forward,
+            input_gradient=functions.input_gradient,
+            filter_gradient=functions.filter_gradient,
+            tolerance=tolerance(method),
+            below=below,
+            work=functools.partial(work, method),
+            about=about,
         )
     )
 

@@ -1,7 +1,7 @@
 """The engines that `peers.py` compares, each in its best setting that computes in float32.
 
-To add an engine, write a class like `OnnxRuntime` and put it into `CONTENDERS`.  Engines are
-imported where they are used: a process has only its own, and starts as fast as it can.
+To add an engine, write a class like `Ncnn` and put it into `CONTENDERS`.  Engines are imported
+where they are used: a process has only its own, and starts as fast as it can.
 """
 
 import os
@@ -15,19 +15,21 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from minincep.bench import engines
+from minincep.bench.engines import Engine, Floats
+
 DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
 
 
-class Contender:
-    """An engine.  It is made in a process of its own."""
+class Contender(Engine):
+    """An engine that runs the networks with reference weights.
 
-    name: ClassVar[str]
-    packages: ClassVar[tuple[str, ...]]  # whose versions the report states
-    file: ClassVar[str] = "{model}.onnx"  # the network, in DIR or absolute
-    converter: ClassVar[str] = ""  # the package that converts it, where `load` cannot read it
+    Its file is in DIR, or absolute.  Pictures are (N, H, W, 3), or (N, 3, H, W) with channels
+    first.
+    """
+
+    converter: ClassVar[str] = ""  # the package that converts the file, where `load` cannot read it
     batches: ClassVar[bool] = True  # takes more than one picture
     channels_first: ClassVar[bool] = True
 
@@ -36,20 +38,10 @@ class Contender:
         """Write what `load` reads into an empty folder, for pictures of this size."""
         raise NotImplementedError
 
-    def load(self, path: Path, threads: int, x: Floats) -> None:
-        """Make ready to run the network, a file or a converted folder, on inputs of this shape."""
-        raise NotImplementedError
 
-    def run(self, x: Floats) -> Floats:
-        """(N, H, W, 3), or (N, 3, H, W) with channels first -> logits or embeddings (N, K)."""
-        raise NotImplementedError
-
-
-class Minincep(Contender):
+class Minincep(engines.Minincep, Contender):
     """The network as a user calls it."""
 
-    name = "minincep"
-    packages = ("minincep", "numpy", "numba")
     file = str(DATA / "reference_{model}.h5")
     converter = "minincep"
     channels_first = False
@@ -62,86 +54,19 @@ class Minincep(Contender):
         mi.save(reference_network(source), folder / "network.h5")
 
     def load(self, path: Path, threads: int, x: Floats) -> None:
-        import minincep as mi
-
-        mi.set_num_threads(threads)
-        self._plan = mi.compile(
-            mi.load(path / "network.h5"), image_size=x.shape[1], batch_size=len(x), tune=True
-        )
-
-    def run(self, x: Floats) -> Floats:
-        return self._plan(x)
+        super().load(path / "network.h5", threads, x)
 
 
-class OnnxRuntime(Contender):
-    """All graph optimisations, which is the default, for one batch size."""
-
-    name = "ONNX Runtime"
-    packages = ("onnxruntime",)
-
-    def load(self, path: Path, threads: int, x: Floats) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.add_free_dimension_override_by_name("batch", len(x))
-        cpu = ["CPUExecutionProvider"]
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=cpu)
-
-    def run(self, x: Floats) -> Floats:
-        return np.asarray(self._session.run(None, {"input": x})[0])
+class OnnxRuntime(engines.OnnxRuntime, Contender):
+    """All graph optimisations."""
 
 
-class OpenVino(Contender):
-    """Set for latency.  By itself it would compute in bfloat16 wherever the CPU can."""
-
-    name = "OpenVINO"
-    packages = ("openvino",)
-
-    def load(self, path: Path, threads: int, x: Floats) -> None:
-        core: Any = import_module("openvino").Core()
-        model = core.read_model(path)
-        model.reshape(x.shape)
-        setting = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": threads,
-        }
-        self._compiled = core.compile_model(model, "CPU", setting)
-
-    def run(self, x: Floats) -> Floats:
-        return np.asarray(self._compiled(x)[0])
+class OpenVino(engines.OpenVino, Contender):
+    """Set for latency."""
 
 
-class PyTorch(Contender):
-    """Channels last, traced and frozen.
-
-    That beat running the same graph eagerly.  `torch.jit.optimize_for_inference` added nothing.
-    `torch.compile` was no faster, and with `freezing` its outputs for the Inception-ResNets were
-    wrong.
-    """
-
-    name = "PyTorch"
-    packages = ("torch", "onnx")
-
-    def load(self, path: Path, threads: int, x: Floats) -> None:
-        import torch
-
-        from benchmarks.torch_graph import TorchGraph
-
-        torch.set_num_threads(threads)
-        self._torch = torch
-        with torch.inference_mode():
-            graph = TorchGraph(path).eval()
-            traced = torch.jit.trace(graph, self._tensor(x), check_trace=False)
-            self._graph = torch.jit.freeze(traced)
-
-    def run(self, x: Floats) -> Floats:
-        with self._torch.inference_mode():
-            return np.asarray(self._graph(self._tensor(x)).numpy())
-
-    def _tensor(self, x: Floats) -> Any:
-        return self._torch.from_numpy(x).to(memory_format=self._torch.channels_last)
+class PyTorch(engines.PyTorch, Contender):
+    """Traced and frozen."""
 
 
 class Ncnn(Contender):

@@ -17,116 +17,34 @@ sides of a ratio come from the same round, and above 1 minincep is the faster on
 import argparse
 import itertools
 import json
-import multiprocessing
 import os
-import platform
-import re
 import statistics
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import CONTENDERS, Contender, Floats, prepared
+from benchmarks.contenders import CONTENDERS, Contender, prepared
+from minincep.bench.engines import Floats
+from minincep.bench.fingerprint import fingerprint
+from minincep.bench.players import EngineError, Player, difference, pictures
+from minincep.bench.workloads import SIZES
 
-SIZES = {"inception_v4": 299, "inception_resnet_v2": 299, "inception_resnet_v1": 160}
 TOLERANCE = 1e-3  # between outputs, in standard deviations; 16-bit engines are far above it
-PAUSE = 0.2  # seconds; threads spin on for a while when a call is over
-
-
-def serve(pipe: Any, contender: type[Contender], path: Path, threads: int, x: Floats) -> None:
-    """The life of a contender's process: send one output, then time calls when told to."""
-    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):  # `load` alone decides about threads
-        os.environ.pop(name, None)
-    engine = contender()
-    if contender.channels_first:
-        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    engine.load(path, threads, x)
-    pipe.send((engine.run(x), peak_memory()))
-    while True:
-        times = []
-        calls = pipe.recv()
-        engine.run(x)  # untimed: the caches hold what the engine before has used
-        for _ in range(calls):
-            start = time.perf_counter()
-            engine.run(x)
-            times.append(time.perf_counter() - start)
-        pipe.send(statistics.median(times))
-
-
-def peak_memory() -> float | None:
-    """Most memory that this process has held so far, in megabytes, where the system tells."""
-    return memory("VmHWM")
-
-
-def memory(field: str, process: int | str = "self") -> float | None:
-    """A field of a process's status in megabytes: VmHWM is the peak, VmRSS what it holds now."""
-    status = Path(f"/proc/{process}/status")
-    found = re.search(rf"{field}:\s*(\d+) kB", status.read_text()) if status.exists() else None
-    return int(found[1]) * 1024 / 1e6 if found else None
-
-
-class Player:
-    """A contender in a process of its own, asleep between its turns.
-
-    Attributes
-    ----------
-    output
-        Its first answer.
-    start
-        What it took to get there: `seconds` from the start of the process, imports included, and
-        `megabytes` of memory at most.
-    """
-
-    def __init__(self, contender: type[Contender], path: Path, threads: int, x: Floats) -> None:
-        self.name = contender.name
-        spawn = multiprocessing.get_context("spawn")
-        self._pipe, far_end = spawn.Pipe()
-        arguments = (far_end, contender, path, threads, x)
-        self._process = spawn.Process(target=serve, args=arguments, daemon=True)
-        start = time.perf_counter()
-        self._process.start()
-        far_end.close()  # only the child has it now, so its death shows here
-        self.output: Floats
-        self.output, megabytes = self._receive()
-        self.start = {"seconds": time.perf_counter() - start, "megabytes": megabytes}
-        time.sleep(PAUSE)
-
-    def turn(self, calls: int) -> float:
-        """Median seconds of a few calls; afterwards a pause until the threads sleep too."""
-        self._pipe.send(calls)
-        seconds = float(self._receive())
-        time.sleep(PAUSE)
-        return seconds
-
-    def _receive(self) -> Any:
-        try:
-            return self._pipe.recv()
-        except EOFError:
-            sys.exit(f"{self.name} failed; its own message is above")
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.join()
 
 
 def compare(players: Sequence[Player]) -> dict[str, float]:
     """Largest difference from the first's output, in its standard deviations; exit if too large."""
     first, *others = players
-    exact = first.output.astype(np.float64)
     found = {}
     for other in others:
-        same_shape = other.output.shape == exact.shape
-        error = np.abs(other.output - exact).max() / exact.std() if same_shape else np.inf
+        error = difference(other.output, first.output)
         if not error <= TOLERANCE:  # nor is nan
             sys.exit(f"{other.name} and {first.name} differ by {error:.1e}: nothing was timed")
-        found[other.name] = float(error)
+        found[other.name] = error
     return found
 
 
@@ -136,12 +54,19 @@ def spread(values: list[float]) -> dict[str, Any]:
     return {"median": middle, "min": min(values), "max": max(values), "rounds": values}
 
 
+def _laid_out(x: Floats, contender: type[Contender]) -> Floats:
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if contender.channels_first else x
+
+
 def measure(
     paths: dict[type[Contender], Path], x: Floats, threads: int, repeats: int, calls: int
 ) -> dict[str, Any]:
     """Verify, warm up, then time: milliseconds a picture, and ratios to the first contender."""
     with ExitStack() as stack:
-        started = (Player(contender, path, threads, x) for contender, path in paths.items())
+        started = (
+            Player(contender, path, threads, _laid_out(x, contender))
+            for contender, path in paths.items()
+        )
         players = [stack.enter_context(closing(player)) for player in started]
         differences = compare(players)
         rounds = [{p.name: p.turn(calls) for p in players} for _ in range(1 + repeats)]
@@ -154,24 +79,6 @@ def measure(
         "ratios": ratios,
         "fastest other": min(ratios, key=lambda name: ratios[name]["median"]),
         "first answer": {player.name: player.start for player in players},
-    }
-
-
-def fingerprint(contenders: Sequence[type[Contender]]) -> dict[str, Any]:
-    """The machine and the versions that the figures belong to."""
-    from minincep_kernels.machine import available_cores
-
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
-    model = re.search(r"model name\s*: (.+)", text)
-    vectors = set(re.findall(r"\b(?:fma|avx\w*|amx\w*|asimd\w*|sve\w*)\b", text))
-    versions = {package: version(package) for c in contenders for package in c.packages}
-    return {
-        "cpu": model[1] if model else platform.processor(),
-        "vectors": sorted(vectors),
-        "cores": available_cores(),
-        "system": platform.platform(),
-        "versions": versions | {"python": platform.python_version()},
     }
 
 
@@ -189,14 +96,6 @@ def show(report: dict[str, Any]) -> None:
             print(line(result["model"], result["batch"], result["threads"], name, *texts))
 
 
-def pictures(count: int, size: int) -> Floats:
-    """Reference pictures, scaled: (count, size, size, 3)."""
-    from minincep.io import reference  # here: an engine's process imports this file, not that one
-
-    raw = np.stack([reference.picture(size, size, seed) for seed in range(count)])
-    return reference.scaled(raw)
-
-
 def numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
@@ -212,7 +111,7 @@ def main(argv: list[str] | None = None, contenders: Sequence[type[Contender]] = 
     parser.add_argument("--calls", type=int, default=5, help="calls in a turn")
     parser.add_argument("-o", "--output", type=Path, required=True, help="report, a JSON file")
     wanted = parser.parse_args(argv)
-    machine = fingerprint(contenders)
+    machine = fingerprint(package for c in contenders for package in c.packages)
     models = wanted.models.split(",")
     if max(wanted.threads) > machine["cores"]:
         parser.error(f"--threads: there are {machine['cores']} cores")
@@ -230,7 +129,10 @@ def main(argv: list[str] | None = None, contenders: Sequence[type[Contender]] = 
         case["absent"] = [c.name for c in contenders if c not in able]
         print(case, file=sys.stderr)
         x = pictures(batch, SIZES[model])
-        results.append(case | measure(able, x, threads, wanted.repeats, wanted.calls))
+        try:
+            results.append(case | measure(able, x, threads, wanted.repeats, wanted.calls))
+        except EngineError as error:
+            sys.exit(str(error))
         report = {"machine": machine, "calls": wanted.calls, "results": results}
         part = wanted.output.with_suffix(".part")  # what is measured is kept, whatever comes
         part.write_text(json.dumps(report, indent=1) + "\n")

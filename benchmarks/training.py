@@ -4,11 +4,9 @@
     python benchmarks/training.py --threads 1,2 -o benchmarks/results/training.json
     python benchmarks/readme_table.py
 
-Both train the same networks: timm's Inception-v4 and Inception-ResNet-v2, facenet-pytorch's
-Inception-ResNet-v1, with a gamma in batch norm as those have it, from the same weights, on the same
-pictures, with label smoothing, by SGD with momentum and weight decay.  Dropout and auxiliary heads
-are off.  Before anything is timed, the losses of the first step are compared: where they disagree,
-the run stops with exit status 1.
+`minincep.bench.learners` says what they train, and how; all on the same pictures.  Before anything
+is timed, the losses of the first step are compared: where they disagree, the run stops with exit
+status 1.
 
 They take turns as in `peers.py`, each in a process of its own that sleeps meanwhile.  Read the
 ratios: both sides of a ratio come from the same round, and above 1 minincep is the faster one.
@@ -25,130 +23,16 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from benchmarks.peers import numbers, spread
+from minincep.bench.engines import Engine, Floats
+from minincep.bench.fingerprint import fingerprint
+from minincep.bench.learners import CompiledPyTorch, Minincep, PyTorch, write_weights
+from minincep.bench.players import EngineError, Player, memory, pictures
+from minincep.bench.workloads import SIZES
 
-from benchmarks.contenders import Contender, Floats
-from benchmarks.peers import SIZES, Player, fingerprint, memory, numbers, pictures, spread
-
-CLASSES = 1000
-RATE, MOMENTUM, WEIGHT_DECAY, SMOOTHING = 1e-4, 0.9, 4e-5, 0.1
 TOLERANCE = 1e-4  # between the losses of the first step
-
-
-class Learner(Contender):
-    """An engine that trains; `run` is one step, and gives its loss, (1,)."""
-
-    file = "{model}.h5"
-    channels_first = False
-
-
-class Minincep(Learner):
-    """The loop as a user writes it."""
-
-    name = "minincep"
-    packages = ("minincep", "numpy", "numba")
-
-    def load(self, path: Path, threads: int, x: Floats) -> None:
-        import minincep as mi
-        from minincep.train.losses import classification_loss
-        from minincep.train.optim import SGD
-
-        mi.set_num_threads(threads)
-        self._loss, self._tensor = classification_loss, mi.Tensor
-        self._network = mi.load(path).train()
-        parameters = self._network.parameters()
-        self._optimizer = SGD(parameters, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-
-    def run(self, x: Floats) -> Floats:
-        images, classes = self._tensor(x), labels(len(x))
-        loss, _ = self._loss(self._network, images, classes, label_smoothing=SMOOTHING)
-        loss.backward()
-        self._optimizer.step(RATE)
-        self._network.zero_grad()
-        return np.array([loss.item()], np.float32)
-
-
-class PyTorch(Learner):
-    """Channels last, the fused optimiser, gradients dropped instead of cleared.
-
-    All of it in float32, which is PyTorch's default on CPUs.
-    """
-
-    name = "PyTorch"
-    packages = ("torch", "timm", "facenet-pytorch")
-    file = "{model}.safetensors"
-    compiled: ClassVar[bool] = False
-
-    def load(self, path: Path, threads: int, x: Floats) -> None:
-        import torch
-        from safetensors.torch import load_file
-
-        torch.set_num_threads(threads)
-        self._torch: Any = torch
-        network = library_network(path.stem)
-        network.load_state_dict(load_file(path))
-        network.to(memory_format=torch.channels_last).train()
-        decayed = [p for p in network.parameters() if p.ndim > 1]
-        others = [p for p in network.parameters() if p.ndim == 1]
-        groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others}]
-        self._optimizer = torch.optim.SGD(groups, lr=RATE, momentum=MOMENTUM, fused=True)
-        self._network = torch.compile(network) if self.compiled else network
-
-    def run(self, x: Floats) -> Floats:
-        torch = self._torch
-        images = torch.from_numpy(x).permute(0, 3, 1, 2)  # channels last, without a copy
-        self._optimizer.zero_grad(set_to_none=True)
-        loss = torch.nn.functional.cross_entropy(
-            self._network(images), torch.from_numpy(labels(len(x))), label_smoothing=SMOOTHING
-        )
-        loss.backward()
-        self._optimizer.step()
-        return np.array([loss.item()], np.float32)
-
-
-class CompiledPyTorch(PyTorch):
-    """The same by `torch.compile`, which needs a C++ compiler and minutes."""
-
-    name = "PyTorch compiled"
-    compiled = True
-
-
-def library_network(model: str) -> Any:
-    """timm's or facenet-pytorch's network, without dropout."""
-    if model == "inception_resnet_v1":
-        from facenet_pytorch.models.inception_resnet_v1 import InceptionResnetV1
-
-        return InceptionResnetV1(classify=True, num_classes=CLASSES, dropout_prob=0.0)
-    import timm
-
-    return timm.create_model(model, num_classes=CLASSES, drop_rate=0.0)
-
-
-def labels(count: int) -> npt.NDArray[np.int64]:
-    """A class for each picture."""
-    return np.arange(count) * 37 % CLASSES
-
-
-def write_weights(model: str, folder: Path) -> None:
-    """Random weights, the same in both files.
-
-    Every beta is 1: with 0, the losses of the first step would differ by more than rounding, for
-    such networks make much of little (see the reference weights of `tools/reference`).
-    """
-    import minincep as mi
-    from minincep.export import export
-
-    network = mi.create_model(
-        model, num_classes=CLASSES, dropout_rate=0.0, batch_norm_gamma=True, seed=0
-    )
-    for path, parameter in network.parameters().items():
-        if path.endswith("/beta"):
-            parameter.data[:] = 1
-    mi.save(network, folder / f"{model}.h5")
-    export(network, folder / f"{model}.safetensors", "safetensors")
 
 
 class Pupil(Player):
@@ -172,7 +56,7 @@ def compare(pupils: Sequence[Pupil]) -> dict[str, float]:
 
 
 def measure(
-    paths: dict[type[Contender], Path], x: Floats, threads: int, repeats: int, calls: int
+    paths: dict[type[Engine], Path], x: Floats, threads: int, repeats: int, calls: int
 ) -> dict[str, Any]:
     """Verify, warm up, then time: seconds a step, ratios to the first learner, memory."""
     with ExitStack() as stack:
@@ -217,10 +101,10 @@ def show(report: dict[str, Any]) -> None:
             print(line(result["model"], result["batch"], result["threads"], name, *texts))
 
 
-LEARNERS: tuple[type[Contender], ...] = (Minincep, PyTorch)
+LEARNERS: tuple[type[Engine], ...] = (Minincep, PyTorch)
 
 
-def main(argv: list[str] | None = None, learners: Sequence[type[Contender]] = LEARNERS) -> None:
+def main(argv: list[str] | None = None, learners: Sequence[type[Engine]] = LEARNERS) -> None:
     parser = argparse.ArgumentParser(description="Time a training step beside PyTorch's.")
     parser.add_argument("--models", default=",".join(SIZES), help="names, comma between")
     parser.add_argument("--threads", type=numbers, default=[1, 2], help="numbers, comma between")
@@ -232,7 +116,7 @@ def main(argv: list[str] | None = None, learners: Sequence[type[Contender]] = LE
     wanted = parser.parse_args(argv)
     models = wanted.models.split(",")
     learners = [*learners, *([CompiledPyTorch] if wanted.compiled else [])]
-    machine = fingerprint(learners)
+    machine = fingerprint(package for learner in learners for package in learner.packages)
     if max(wanted.threads) > machine["cores"]:
         parser.error(f"--threads: there are {machine['cores']} cores")
     if unknown := [model for model in models if model not in SIZES]:
@@ -249,7 +133,10 @@ def main(argv: list[str] | None = None, learners: Sequence[type[Contender]] = LE
             print(case, file=sys.stderr)
             paths = {learner: folder / learner.file.format(model=model) for learner in learners}
             x = pictures(batch, SIZES[model])
-            results.append(case | measure(paths, x, threads, wanted.repeats, wanted.calls))
+            try:
+                results.append(case | measure(paths, x, threads, wanted.repeats, wanted.calls))
+            except EngineError as error:
+                sys.exit(str(error))
             report = {"machine": machine, "calls": wanted.calls, "results": results}
             part = wanted.output.with_suffix(".part")  # what is measured is kept, whatever comes
             part.write_text(json.dumps(report, indent=1) + "\n")

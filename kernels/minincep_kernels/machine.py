@@ -1,4 +1,4 @@
-"""How many cores there are to use, and the one control of the threads that use them.
+"""How many cores there are to use, the one control of the threads that use them, and the caches.
 
 Two libraries run threads here: Numba (our kernels) and the BLAS behind NumPy (matrix products).
 They take turns and never nest, so one number serves both.  It starts as the number of cores that
@@ -9,8 +9,12 @@ asked of OpenMP, Numba or the BLAS by environment variable, whichever is least.
 import contextlib
 import math
 import os
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import threadpoolctl
@@ -75,6 +79,67 @@ def _read(path: Path) -> str:
         return path.read_text().strip()
     except OSError:
         return ""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A cache for data.
+
+    Attributes
+    ----------
+    level
+        1 is the one next to the registers.
+    size
+        Bytes.
+    cores
+        Logical cores that share one of them.
+    """
+
+    level: int
+    size: int
+    cores: int
+
+
+def caches(root: Path = Path("/")) -> list[Cache]:
+    """The caches behind the first core, the smallest first; none where the system does not tell.
+
+    Parameters
+    ----------
+    root
+        Where the file system `sys` is mounted; another folder in tests.
+    """
+    found = _apple_caches() if sys.platform == "darwin" else _linux_caches(root)
+    return sorted(found, key=lambda cache: cache.level)
+
+
+def _linux_caches(root: Path) -> Iterator[Cache]:
+    for folder in (root / "sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        level, size = (
+            _read(folder / "level"),
+            re.fullmatch(r"(\d+)([KMG]?)", _read(folder / "size")),
+        )
+        if level.isdecimal() and size and _read(folder / "type") in ("Data", "Unified"):
+            factor = 1 << {"": 0, "K": 10, "M": 20, "G": 30}[size[2]]
+            shared = re.findall(r"(\d+)(?:-(\d+))?", _read(folder / "shared_cpu_list"))
+            cores = sum(int(last or first) - int(first) + 1 for first, last in shared)
+            if int(size[1]):
+                yield Cache(int(level), int(size[1]) * factor, max(cores, 1))
+
+
+def _apple_caches() -> Iterator[Cache]:
+    """Those of the fast cores, where there are fast and slow ones."""
+    for level, name in ((1, "l1dcachesize"), (2, "l2cachesize"), (3, "l3cachesize")):
+        for group in ("perflevel0.", ""):
+            size = _sysctl(f"hw.{group}{name}")
+            if size:
+                shared = _sysctl(f"hw.{group}cpusperl{level}") if group else 0
+                yield Cache(level, size, shared or 1)
+                break
+
+
+def _sysctl(name: str) -> int:
+    found = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=False)
+    return int(found.stdout) if found.stdout.strip().isdecimal() else 0
 
 
 def _default_threads() -> int:

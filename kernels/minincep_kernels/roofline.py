@@ -1,32 +1,56 @@
-"""What this machine can do at most: multiply-adds from registers, and floats from memory.
+"""What this machine can do at most: multiply-adds from registers, and floats from each cache.
 
 A kernel that does F operations on B bytes takes at least F / peak seconds and at least B /
 bandwidth seconds: the larger of both is its roof (Williams, Waterman and Patterson 2009,
 "Roofline", CACM 52(4)).  Both are measured here, for a number of threads, since neither is in any
-data sheet of a machine that one shares with others.
+data sheet of a machine that one shares with others.  The bandwidth is that of the place from which
+the bytes must come: memory, or the smallest cache that holds them all.
 
 And they are measured again and again, in between what is held against them.  A CPU lowers its clock
 while its vector units are busy, and what the neighbours do counts, too: here the peak of a quiet
 moment was a quarter above that of the next minute.
 """
 
+import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from minincep_kernels import Array
+from minincep_kernels import Array, machine
 from minincep_kernels.jit import kernel
+from minincep_kernels.machine import Cache
 from minincep_kernels.microkernel import ROWS, VECTORS
 from minincep_kernels.program.runner import together
 from minincep_kernels.vectors import LANES, Emitter, add, address, is_flat, load, splat, store
 
-MEMORY = 1 << 26  # floats that are read for the bandwidth: more than most caches hold
+MEMORY = 1 << 26  # floats that are read for the bandwidth, at least
 COUNT = 1 << 20  # rounds of multiply-adds: some milliseconds
+FROM_CACHE = 1 << 27  # floats that a thread reads from a cache, over and over: the same
+
+
+@dataclass(frozen=True)
+class Level:
+    """What some threads can read from their caches of one level.
+
+    Attributes
+    ----------
+    name
+        Such as "L2".
+    size
+        Bytes that these caches hold together.
+    bandwidth
+        Bytes a second.
+    """
+
+    name: str
+    size: int
+    bandwidth: float
 
 
 @dataclass(frozen=True)
@@ -39,14 +63,38 @@ class Roof:
         Floating-point operations a second; a multiply-add is two.
     bandwidth
         Bytes a second, read from memory.
+    levels
+        The caches, the smallest first, if they were measured.
     """
 
     flops: float
     bandwidth: float
+    levels: tuple[Level, ...] = ()
 
-    def seconds(self, flops: float, size: float) -> float:
-        """The least time for so many operations on so many bytes."""
-        return max(flops / self.flops, size / self.bandwidth)
+    def source(self, size: float) -> Level | None:
+        """The smallest caches that hold so many bytes; None is memory."""
+        return next((level for level in self.levels if size <= level.size), None)
+
+    def seconds(self, flops: float, size: float, *, cached: bool = False) -> float:
+        """The least time for so many operations on so many bytes.
+
+        Parameters
+        ----------
+        cached
+            Whether the bytes are where they were used last, not in memory.
+        """
+        return max(flops / self.flops, size / self._bandwidth(size, cached))
+
+    def bound(
+        self, flops: float, size: float, *, cached: bool = False
+    ) -> Literal["compute", "bandwidth"]:
+        """Which roof is the lower one."""
+        compute = flops / self.flops
+        return "compute" if compute > size / self._bandwidth(size, cached) else "bandwidth"
+
+    def _bandwidth(self, size: float, cached: bool) -> float:
+        level = self.source(size) if cached else None
+        return level.bandwidth if level else self.bandwidth
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # Numba has no types
@@ -85,52 +133,101 @@ def _compute(count: int, out: Array) -> None:
 
 
 @kernel
-def _read(x: Array, first: int, last: int, out: Array) -> None:
-    """Sum of x[first:last], vector by vector, in eight sums."""
+def _read(x: Array, first: int, last: int, times: int, out: Array) -> None:
+    """Sum of x[first:last], so many times, vector by vector, in eight sums."""
     a = b = c = d = e = f = g = h = splat(np.float32(0))
-    for start in range(first, last - 8 * LANES + 1, 8 * LANES):
-        a = add(a, load(x, start))
-        b = add(b, load(x, start + LANES))
-        c = add(c, load(x, start + 2 * LANES))
-        d = add(d, load(x, start + 3 * LANES))
-        e = add(e, load(x, start + 4 * LANES))
-        f = add(f, load(x, start + 5 * LANES))
-        g = add(g, load(x, start + 6 * LANES))
-        h = add(h, load(x, start + 7 * LANES))
+    for _ in range(times):
+        for start in range(first, last - 8 * LANES + 1, 8 * LANES):
+            a = add(a, load(x, start))
+            b = add(b, load(x, start + LANES))
+            c = add(c, load(x, start + 2 * LANES))
+            d = add(d, load(x, start + 3 * LANES))
+            e = add(e, load(x, start + 4 * LANES))
+            f = add(f, load(x, start + 5 * LANES))
+            g = add(g, load(x, start + 6 * LANES))
+            h = add(h, load(x, start + 7 * LANES))
     store(out, 0, add(add(add(a, b), add(c, d)), add(add(e, f), add(g, h))))
 
 
 class Gauge:
-    """Measures the roof on so many threads, as often as one likes."""
+    """Measures the roof on so many threads, as often as one likes.
 
-    def __init__(self, threads: int) -> None:
+    Parameters
+    ----------
+    caches
+        Those whose bandwidths are measured, too; `machine.caches()` knows what there are.
+
+    Attributes
+    ----------
+    samples
+        What was measured: flops and bandwidths a second.
+    """
+
+    def __init__(self, threads: int, caches: Sequence[Cache] = ()) -> None:
         self.threads = threads
         self._sums = np.ones((threads, ROWS * VECTORS * LANES), np.float32)
-        self._memory = np.ones(MEMORY, np.float32)
-        self._samples: list[tuple[float, float]] = []
+        self._memory = np.ones(memory_floats(machine.caches()), np.float32)
+        self._caches = [(cache, -(-threads // cache.cores)) for cache in caches]  # how many of it
+        self.samples: list[list[float]] = []
         self._measure()  # the first time compiles
 
     def take(self) -> None:
         """Measure once more; it takes some hundredths of a second."""
-        self._samples.append(self._measure())
+        self.samples.append(self._measure())
+
+    def flush(self) -> None:
+        """Put other numbers into all caches: read more than they hold.
+
+        Writing would leave numbers that must go to memory first, at the cost of who comes next.
+        """
+        self._read(self._memory.size // self.threads, 1)
 
     @property
     def roof(self) -> Roof:
         """The medians of what was taken, at least once."""
-        flops, bandwidth = np.median(self._samples, axis=0)
-        return Roof(float(flops), float(bandwidth))
+        return self.roof_since(0)
 
-    def _measure(self) -> tuple[float, float]:
+    def roof_since(self, first: int) -> Roof:
+        """The medians of the samples from one on."""
+        flops, bandwidth, *others = map(float, np.median(self.samples[first:], axis=0))
+        levels = [
+            Level(f"L{cache.level}", cache.size * count, speed)
+            for (cache, count), speed in zip(self._caches, others, strict=True)
+        ]
+        return Roof(flops, bandwidth, tuple(levels))
+
+    def compute(self) -> float:
+        """Operations a second, measured now."""
         start = time.perf_counter()
-        together(self._compute, self.threads)
-        middle = time.perf_counter()
-        together(self._read, self.threads)
-        end = time.perf_counter()
-        return 2 * COUNT * self._sums.size / (middle - start), self._memory.nbytes / (end - middle)
+        together(lambda worker: _compute.serial(COUNT, self._sums[worker]), self.threads)
+        return 2 * COUNT * self._sums.size / (time.perf_counter() - start)
 
-    def _compute(self, worker: int) -> None:
-        _compute.serial(COUNT, self._sums[worker])
+    def _measure(self) -> list[float]:
+        found = [self.compute(), self._read(self._memory.size // self.threads, 1)]
+        below = 0
+        for cache, count in self._caches:
+            # In floats: half of it, but of a huge one that others use, too, not more than is enough
+            # for the one below to hold little of it.
+            share = min(cache.size * count // (2 * 4 * self.threads), below or cache.size)
+            found.append(self._read(share, max(1, FROM_CACHE // share)))
+            below = cache.size  # that is 4 times as many bytes as the one below holds
+        return found
 
-    def _read(self, worker: int) -> None:
-        first, last = (part * MEMORY // self.threads for part in (worker, worker + 1))
-        _read.serial(self._memory, first, last, self._sums[worker])
+    def _read(self, share: int, times: int) -> float:
+        """Bytes a second that the threads read, each from a part of its own of so many floats."""
+
+        def read(worker: int) -> None:
+            first = worker * share
+            _read.serial(self._memory, first, first + share, times, self._sums[worker])
+
+        start = time.perf_counter()
+        together(read, self.threads)
+        return 4 * share * times * self.threads / (time.perf_counter() - start)
+
+
+def memory_floats(caches: Sequence[Cache]) -> int:
+    """Twice what the largest cache holds, but at most a quarter of the memory that there is."""
+    wanted = max(MEMORY, *(2 * cache.size // 4 for cache in caches), 0)
+    if not hasattr(os, "sysconf"):
+        return wanted
+    return min(wanted, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (4 * 4))

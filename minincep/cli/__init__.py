@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": "Layer by layer: what differs between weights, and why.",
     "compile": "Make a plan of a weights file, for quick starts.",
     "profile": "Where the time goes, step by step.",
+    "bench": "The kernel laboratory: verify, time and compare kernels.",
     "cache": "The compiled kernels on this machine.",
 }
 

@@ -61,8 +61,7 @@ class StepTime:
     @property
     def bound(self) -> str:
         """Which roof is the lower one: compute or bandwidth."""
-        compute = self.work / self.roof.flops
-        return "compute" if compute > self.bytes / self.roof.bandwidth else "bandwidth"
+        return self.roof.bound(self.work, self.bytes)
 
 
 @dataclass(frozen=True)

@@ -77,5 +77,5 @@ def test_an_engines_process_imports_no_other_engine() -> None:
         [sys.executable, "-c", script], cwd=root, check=True, capture_output=True, text=True
     ).stdout.split()
     assert "numpy" in modules
-    assert not {"numba", "h5py", "minincep", "onnxruntime", "onnx", "torch"} & set(modules)
+    assert not {"numba", "h5py", "onnxruntime", "onnx", "torch"} & set(modules)
     assert len({contender.name for contender in CONTENDERS}) == len(CONTENDERS)

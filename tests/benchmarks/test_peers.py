@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import peers
 from benchmarks.contenders import Contender
+from minincep.bench.players import peak_memory
 
 Floats = npt.NDArray[np.float32]
 
@@ -125,7 +126,7 @@ def test_report_has_ratios_of_each_round(log: Path) -> None:
     assert (result["fastest other"], result["absent"]) == ("second", [])
     for name in ("first", "second"):
         assert result["first answer"][name]["seconds"] > 0
-        assert (result["first answer"][name]["megabytes"] is None) == (peers.peak_memory() is None)
+        assert (result["first answer"][name]["megabytes"] is None) == (peak_memory() is None)
     assert report["machine"]["cores"] >= 1
     assert report["machine"]["versions"].keys() == {"python", "numpy"}
     assert [path.name for path in log.parent.iterdir() if path != log] == ["results.json"]
@@ -144,17 +145,6 @@ def test_an_engine_without_batches_is_absent_from_them(log: Path) -> None:
     assert result["milliseconds"].keys() == {"first", "single", "second"}
     medians = {name: ratio["median"] for name, ratio in result["ratios"].items()}
     assert medians[result["fastest other"]] == min(medians.values())
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
-def test_memory_is_that_of_the_process() -> None:
-    before = peers.peak_memory()
-    ballast = np.ones(50_000_000, np.uint8)
-    after = peers.peak_memory()
-    assert before is not None
-    assert after is not None
-    assert after >= before
-    assert after > ballast.nbytes / 1e6
 
 
 @pytest.mark.parametrize("other", [Wrong, Nan, Short])

@@ -2,18 +2,15 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks import training
-from benchmarks.contenders import Floats
-from benchmarks.peers import memory, pictures
-from benchmarks.training import LEARNERS, Learner
+from minincep.bench.engines import Floats
+from minincep.bench.learners import Learner
+from minincep.bench.players import memory
 
 MODEL = "inception_resnet_v1"
 
@@ -121,41 +118,3 @@ def test_wrong_options_are_named(
         training.main(command(log, *options), (First, Second))
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
-def test_memory_of_another_process_is_its_own() -> None:
-    script = "import sys; x = bytearray(300_000_000); print(1, flush=True); sys.stdin.read()"
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe) as child:
-        assert child.stdout is not None
-        child.stdout.readline()
-        held, peak = (memory(field, child.pid) for field in ("VmRSS", "VmHWM"))
-        child.communicate()
-    assert held is not None
-    assert peak is not None
-    assert 300 < held <= peak < 400
-
-
-def test_minincep_learns_what_is_in_the_file(tmp_path: Path) -> None:
-    import minincep as mi
-    from minincep.autograd import no_grad
-
-    config: dict[str, Any] = {"width": 0.05, "blocks": (1, 1, 1), "batch_norm_gamma": True}
-    network = mi.create_model(
-        "inception_v4", num_classes=training.CLASSES, dropout_rate=0.0, **config
-    )
-    mi.save(network, tmp_path / "net.h5")
-    x = pictures(2, 75)
-    (learner, _) = LEARNERS
-    mine = learner()
-    mine.load(tmp_path / "net.h5", mi.get_num_threads(), x)
-    losses = [float(mine.run(x)[0]) for _ in range(2)]
-    with no_grad():
-        logits = network.train()(mi.Tensor(x))
-        loss = mi.ops.softmax_cross_entropy(
-            logits, training.labels(2), label_smoothing=training.SMOOTHING
-        )
-    assert losses[0] == pytest.approx(loss.item(), rel=1e-5)
-    assert losses[1] != losses[0]
-    assert training.labels(3).tolist() == [0, 37, 74]

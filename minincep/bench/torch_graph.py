@@ -5,18 +5,19 @@ and no model library is needed.
 """
 
 from collections.abc import Callable
+from importlib import import_module  # minincep itself must not need these
 from pathlib import Path
 from typing import Any
 
-import onnx
-import torch
-from onnx import numpy_helper
-from torch.nn import functional
+torch: Any = import_module("torch")
+functional: Any = import_module("torch.nn.functional")
+onnx: Any = import_module("onnx")
+numpy_helper: Any = import_module("onnx.numpy_helper")
 
 Attributes = dict[str, Any]
 
 
-def convolution(a: Attributes, x: Any, weight: Any, bias: Any) -> Any:
+def convolution(a: Attributes, x: Any, weight: Any, bias: Any = None) -> Any:
     return functional.conv2d(x, weight, bias, a["strides"], padding(a))
 
 
@@ -55,7 +56,9 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "BatchNormalization": batch_norm,
     "Concat": concatenate,
     "Relu": lambda a, x: functional.relu(x),
+    "Transpose": lambda a, x: x.permute(a["perm"]),
     "Add": lambda a, x, y: x + y,
+    "Max": lambda a, x, y: torch.maximum(x, y),
     "Mul": lambda a, x, y: x * y,
     "Div": lambda a, x, y: x / y,
     "GlobalAveragePool": lambda a, x: x.mean((2, 3), keepdim=True),
@@ -73,7 +76,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 }
 
 
-class TorchGraph(torch.nn.Module):  # type: ignore[misc]  # torch has no types here
+class TorchGraph(torch.nn.Module):  # type: ignore[misc]  # it has no types here
     """The network of an ONNX file, weights with channels last: (N, 3, H, W) -> (N, K)."""
 
     def __init__(self, path: Path) -> None:
@@ -85,6 +88,7 @@ class TorchGraph(torch.nn.Module):  # type: ignore[misc]  # torch has no types h
             if weight.ndim == 4:
                 weight = weight.to(memory_format=torch.channels_last)
             self._known[array.name] = weight
+        self._output = graph.output[0].name
         self._nodes = []
         for node in graph.node:
             a = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
@@ -105,4 +109,4 @@ class TorchGraph(torch.nn.Module):  # type: ignore[misc]  # torch has no types h
             known[output] = operator(a, *(known[name] for name in names))
             for name in done:
                 del known[name]
-        return known["output"]
+        return known[self._output]

@@ -3,10 +3,10 @@
 Two runs on a shared machine differ by several per cent for no reason of the kernel: the clock is
 another, a neighbour has come.  Four things are done about it.
 
-- Times are held against the peak of multiply-adds, which was measured beside each of them: a slower
-  clock slows both.
-- What disturbs only ever slows.  So of a few repeats that follow each other, a block, the least
-  time and the highest peak count.
+- Times are held against the peak of multiply-adds, which was measured just before each of them: a
+  slower clock, or a core that is shared, slows both.
+- Repeats that follow each other are alike, and some are interrupted.  So a few of them are one
+  observation, a block, by their median.
 - Blocks are compared by their ranks (Mann and Whitney 1947, "On a test of whether one of two random
   variables is stochastically larger than the other"): no distribution is assumed, and one bad block
   is one rank.  And a row counts as slower only if it is significantly so by more than a margin,
@@ -26,7 +26,7 @@ from minincep_kernels import Array
 
 MARGIN = 0.02  # of the time, that a row must be slower or faster at least
 LEVEL = 0.01  # how likely it may be that any row is called slower or faster and is not
-BLOCK = 5  # repeats, if there are enough for `BLOCKS`
+BLOCK = 5  # repeats, if there are enough for so many blocks:
 BLOCKS = 8  # with fewer, no difference could be significant
 
 
@@ -93,9 +93,9 @@ def _ratio_and_p(old: Row, new: Row, margin: float) -> tuple[float, float]:
 
 def blocks(row: Row) -> Array:
     """For each block of repeats, the logarithm of the operations that the time was worth."""
-    count = max(1, len(row.seconds) // BLOCK, min(BLOCKS, len(row.seconds)))
-    parts = zip(np.array_split(row.seconds, count), np.array_split(row.peak, count), strict=True)
-    return np.array([np.log(times.min()) + np.log(peaks.max()) for times, peaks in parts])
+    worth = np.log(row.seconds) + np.log(row.peak)
+    count = max(len(worth) // BLOCK, min(BLOCKS, len(worth)))
+    return np.array([np.median(part) for part in np.array_split(worth, count)])
 
 
 def _holm(ps: list[float]) -> list[float]:

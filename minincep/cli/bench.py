@@ -27,7 +27,10 @@ CONTESTS = {
     "network": "One picture or more through a whole network.",
     "training": "Training steps.",
 }
-OTHERS = {"compare": "bench_compare", "report": "bench_report"}
+OTHERS = {
+    "compare": "Has a kernel changed between two records?",
+    "report": "Pictures and a page to read of records.",
+}
 
 
 class Benches(click.Group):
@@ -38,12 +41,17 @@ class Benches(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name in OTHERS:
-            module = importlib.import_module(f"minincep.cli.{OTHERS[name]}")
+            module = importlib.import_module(f"minincep.cli.bench_{name}")
             other: click.Command = module.command
             return other
         if name in CONTESTS:
             return _of_contest(name)
         return _of_operation(name) if name in OPERATIONS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        kernels = {name: f"Variants of {' and '.join(ops)}." for name, ops in OPERATIONS.items()}
+        with formatter.section("Commands"):
+            formatter.write_dl(list((kernels | CONTESTS | OTHERS).items()))
 
 
 @click.group("bench", cls=Benches)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from minincep.bench import measure, networks, record, session, workloads
+from minincep.bench import engines, measure, networks, record, session, workloads
 from minincep.bench.engines import Engine
 from minincep.cli import main
 from minincep_kernels import registry
@@ -95,6 +95,13 @@ def test_other_operations(run: Run, name: str) -> None:
     }[name]
 
 
+def test_help_names_all_commands(run: Run) -> None:
+    status, out, _ = run("--help")
+    assert status == 0
+    for name in ("gemm", "conv2d", "norm", "pool", "network", "training", "compare", "report"):
+        assert f"\n  {name} " in out
+
+
 def test_a_list_of_what_there_is(run: Run) -> None:
     status, out, _ = run("conv2d", "--list", "--shapes", "v4")
     assert status == 0
@@ -133,7 +140,7 @@ def test_an_engine_that_is_not_installed(run: Run, monkeypatch: pytest.MonkeyPat
     class Missing(Engine):
         packages = ("no-such-engine",)
 
-    monkeypatch.setitem(networks.NETWORK.others, "onnxruntime", Missing)  # type: ignore[index]
+    monkeypatch.setitem(engines.ENGINES, "onnxruntime", Missing)
     status, _, err = run("network", "--against", "onnxruntime")
     assert status == 2
     assert "no-such-engine is not installed; pip install no-such-engine" in err

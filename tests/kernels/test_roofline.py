@@ -77,7 +77,7 @@ def test_memory_is_more_than_the_caches_hold(monkeypatch: pytest.MonkeyPatch) ->
     assert memory_floats([]) == roofline.MEMORY
     assert memory_floats([Cache(1, 1 << 15, 1)]) == roofline.MEMORY
     pages = {"SC_PHYS_PAGES": 1 << 20, "SC_PAGE_SIZE": 1 << 12}  # 4 GB
-    monkeypatch.setattr(roofline.os, "sysconf", pages.__getitem__)
+    monkeypatch.setattr("os.sysconf", pages.__getitem__)
     assert memory_floats([Cache(3, 1 << 28, 1)]) == 2 * (1 << 28) // 4
     assert memory_floats([Cache(3, 1 << 40, 1)]) == (1 << 30) // 4
 

@@ -8,7 +8,6 @@ state of the caches.
 """
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -191,9 +190,9 @@ def _is_whole(x: Any) -> bool:
 
 
 def _is_amount(x: Any) -> bool:
-    """A number of 0 or more."""
+    """A number of 0 or more, and such that quotients of two have a size, too."""
     number = isinstance(x, int | float) and not isinstance(x, bool)
-    return number and 0 <= x < 1e30 and math.isfinite(x)
+    return number and (x == 0 or 1e-30 < x < 1e30)
 
 
 def _is_positive(x: Any) -> bool:

@@ -65,7 +65,6 @@ def exact(op: str, shape: Any, arrays: dict[str, Array]) -> tuple[Array, ...]:
 def difference(op: str, result: Array, wanted: Array) -> Difference:
     """Where a result is farthest from the exact one; a number that is none is farther than all."""
     distance = np.abs(result - wanted.astype(np.float64))
-    distance[~np.isfinite(distance)] = np.inf
     place = np.unravel_index(np.argmax(distance), distance.shape)
     pairs = zip(OPERATIONS[op].axes, place, strict=True)
     return Difference(

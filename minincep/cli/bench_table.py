@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("shape", "variant", "threads", "caches", "ms", "least", "most", "GFLOP/s"),
-    *("of roof", "bound by", "over rung below", "error"),
+    *("of roof", "bound by", "over below", "error"),
 )
 LEFT = (0, 1, 3, 9)
+COMMON = (0, 2, 3)  # to all rows of a shape
+ERROR = 11  # is within what is allowed, and not for 80 columns
 
 
 class Table:
@@ -31,7 +33,7 @@ class Table:
             from rich.live import Live
 
             # Drawn between turns only: a thread that draws would take a core now and then.
-            self._live = Live(auto_refresh=False)
+            self._live = Live(auto_refresh=False, transient=True)
             self._live.start()
         elif not self._silent:
             click.echo(self._line(COLUMNS))
@@ -54,6 +56,9 @@ class Table:
     def add(self, rows: "list[Row]") -> None:
         """Show a shape that is done."""
         if self._live is not None:
+            from rich.text import Text
+
+            self._live.update(Text(), refresh=True)
             self._live.console.print(_grid(rows))
         elif not self._silent:
             for row in rows:
@@ -70,17 +75,25 @@ class Table:
 
 
 def _grid(rows: "list[Row]") -> Any:
+    """A shape, and its rows: what all have in common stands above."""
+    from rich.console import Group
     from rich.markup import escape
     from rich.table import Table as Grid
 
+    shown = [row for row in rows if row.path is None]
+    best = min((row.median for row in shown), default=0.0)
     grid = Grid(box=None, pad_edge=False)
     for index, name in enumerate(COLUMNS):
-        grid.add_column(name, justify="left" if index in LEFT else "right", no_wrap=True)
-    best = min((row.median for row in rows), default=0.0)
-    for row in (row for row in rows if row.path is None):
+        if index not in (*COMMON, ERROR):
+            grid.add_column(name, justify="left" if index in LEFT else "right", no_wrap=True)
+    title = ""
+    for row in shown:
         cells = [escape(cell) for cell in _cells(row)]
-        grid.add_row(*cells, style="bold" if row.median == best else None)
-    return grid
+        title = ", ".join(cells[index] for index in COMMON[:2])
+        title += f" thread{'s' * (row.threads > 1)}, {row.cache} caches"
+        own = [cell for index, cell in enumerate(cells) if index not in (*COMMON, ERROR)]
+        grid.add_row(*own, style="bold" if row.median == best else None)
+    return Group(f"[bold]{title}[/bold]", grid)
 
 
 def _cells(row: "Row") -> list[str]:

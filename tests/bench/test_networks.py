@@ -46,7 +46,7 @@ class Step(Own):
     """Its loss is as good as any."""
 
     def run(self, x: Floats) -> Floats:
-        return super().run(x).mean(keepdims=True).reshape(1)
+        return np.array([super().run(x).mean()], np.float32)
 
 
 class Broken(Own):

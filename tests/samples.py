@@ -148,8 +148,10 @@ def then_relu(function: Callable[..., Array]) -> Callable[..., Array]:
     return lambda *inputs, **static: np.maximum(function(*inputs, **static), 0)
 
 
-def add_scaled(x: Array, change: Array, *, factor: float, with_relu: bool) -> Array:
-    y = x + factor * change
+def residual_conv2d(
+    x: Array, branches: Array, filters: Array, bias: Array, *, factor: float, with_relu: bool
+) -> Array:
+    y = x + factor * conv2d(branches, filters, bias)
     return np.maximum(y, 0) if with_relu else y
 
 
@@ -225,10 +227,10 @@ SAMPLES = [
     Sample(ops.scale, "no axes", (normal(),), lambda x, factor: x * factor, {"factor": 3}),
     *[
         Sample(
-            ops.add_scaled,
+            ops.residual_conv2d,
             name,
-            (IMAGES, IMAGES),
-            add_scaled,
+            (IMAGES, normal(2, 5, 6, 4), normal(1, 1, 4, 3), normal(3)),
+            residual_conv2d,
             {"factor": 0.17, "with_relu": with_relu},
         )
         for name, with_relu in [("alone", False), ("then ReLU", True)]

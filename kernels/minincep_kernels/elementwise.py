@@ -38,6 +38,15 @@ def _accumulate(a: Array, out: Array) -> None:
 
 
 @kernel
+def _finish_residual(x: Array, bias: Array, factor: float, lowest: float, out: Array) -> None:
+    rows, channels = x.shape
+    for m in prange(rows):
+        for c in range(channels):
+            y = x[m, c] + (out[m, c] + bias[c]) * factor
+            out[m, c] = lowest if y < lowest else y
+
+
+@kernel
 def _insert(part: Array, first: int, out: Array) -> None:
     """Rows into rows, from column `first` on: (M, C) -> part of (M, W)."""
     rows, channels = part.shape
@@ -48,13 +57,13 @@ def _insert(part: Array, first: int, out: Array) -> None:
 
 
 @kernel
-def _extract(x: Array, first: int, out: Array) -> None:
-    """Rows out of rows, from column `first` on: part of (M, W) -> (M, C)."""
-    rows, channels = out.shape
+def _accumulate_part(part: Array, first: int, out: Array) -> None:
+    """Rows added to rows, from column `first` on: (M, C) -> part of (M, W)."""
+    rows, channels = part.shape
     for m in prange(rows):
-        place = x[m, first : first + channels]
+        place = out[m, first : first + channels]
         for c in range(channels):
-            out[m, c] = place[c]
+            place[c] += part[m, c]
 
 
 @kernel
@@ -73,25 +82,6 @@ def _widen(part: Array, first: int, out: Array) -> None:
 def _scale(x: Array, factor: Array, out: Array) -> None:
     for i in prange(x.size):
         out[i] = x[i] * factor[0]
-
-
-@kernel
-def _add_scaled(x: Array, change: Array, factor: float, lowest: float, out: Array) -> None:
-    for i in prange(x.size):
-        y = x[i] + change[i] * factor
-        out[i] = lowest if y < lowest else y
-
-
-@kernel
-def _add_scaled_gradients(
-    y: Array, gy: Array, factor: float, out: Array, out_change: Array
-) -> None:
-    zero = y.dtype.type(0)
-    for i in prange(y.size):
-        g = gy[i]
-        g = g if y[i] > 0 else zero
-        out[i] = g
-        out_change[i] = g * factor
 
 
 def relu(x: Array) -> Array:
@@ -123,6 +113,17 @@ def accumulate(a: Array, out: Array) -> None:
         _accumulate(a.reshape(-1), out.reshape(-1))
 
 
+def finish_residual(x: Array, bias: Array, factor: float, out: Array, *, relu: bool) -> None:
+    """X + factor (out + bias), then perhaps a ReLU, to `out`: (..., C), (C,), (..., C).
+
+    A nan stays a nan.
+    """
+    number = out.dtype.type
+    lowest = number(0 if relu else np.nan)  # nothing is below nan
+    channels = (-1, out.shape[-1])
+    _finish_residual(x.reshape(channels), bias, number(factor), lowest, out.reshape(channels))
+
+
 def concat(parts: Sequence[Array]) -> Array:
     """Channels side by side: (..., C1), (..., C2), ... -> (..., C1 + C2 + ...)."""
     channels = [part.shape[-1] for part in parts]
@@ -136,18 +137,20 @@ def concat(parts: Sequence[Array]) -> Array:
     return y
 
 
-def part(x: Array, first: int, last: int) -> Array:
-    """Some channels: (..., C) -> (..., last - first)."""
-    y = buffers.empty((*x.shape[:-1], last - first), x.dtype)
-    if y.size:
-        _extract(x.reshape(-1, x.shape[-1]), first, y.reshape(-1, last - first))
-    return y
+def accumulate_part(part: Array, first: int, out: Array) -> None:
+    """Add to some channels of `out`, which is changed: (..., c) -> part of (..., C)."""
+    if part.size:
+        rows = (-1, out.shape[-1])
+        _accumulate_part(part.reshape(-1, part.shape[-1]), first, out.reshape(rows))
 
 
 def split(x: Array, channels: Sequence[int]) -> list[Array]:
-    """The parts that `concat` made one array of: (..., C1 + C2 + ...) -> (..., C1), ..."""
-    ends = np.cumsum([0, *channels]).tolist()
-    return [part(x, first, last) for first, last in itertools.pairwise(ends)]
+    """The parts that `concat` made one array of, where they lie.
+
+    (..., C1 + C2 + ...) -> (..., C1), (..., C2), ...
+    """
+    ends = itertools.accumulate(channels, initial=0)
+    return [x[..., first:last] for first, last in itertools.pairwise(ends)]
 
 
 def widen(part: Array, first: int, channels: int) -> Array:
@@ -163,21 +166,3 @@ def scale(x: Array, factor: float) -> Array:
     y = buffers.empty(x.shape, x.dtype)
     _scale(x.reshape(-1), np.array([factor], x.dtype), y.reshape(-1))
     return y
-
-
-def add_scaled(x: Array, change: Array, factor: float, *, relu: bool) -> Array:
-    """X + factor change, both of one shape, then perhaps a ReLU; a nan stays a nan."""
-    y = buffers.empty(x.shape, x.dtype)
-    number = x.dtype.type
-    lowest = number(0 if relu else np.nan)  # nothing is below nan
-    _add_scaled(x.reshape(-1), change.reshape(-1), number(factor), lowest, y.reshape(-1))
-    return y
-
-
-def add_scaled_gradients(y: Array, gy: Array, factor: float) -> tuple[Array, Array]:
-    """Gradients of x and of change, with y the result of `add_scaled` with a ReLU."""
-    gx, gchange = buffers.empty(y.shape, y.dtype), buffers.empty(y.shape, y.dtype)
-    _add_scaled_gradients(
-        y.reshape(-1), gy.reshape(-1), y.dtype.type(factor), gx.reshape(-1), gchange.reshape(-1)
-    )
-    return gx, gchange

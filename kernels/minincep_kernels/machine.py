@@ -167,7 +167,8 @@ def set_num_threads(threads: int) -> None:
     """Let kernels and matrix products run on this many threads.
 
     It holds for the whole process, its BLAS included, for calls from any Python thread.  Kernels
-    never run on more threads than Numba was started with (`NUMBA_NUM_THREADS`).
+    never run on more threads than Numba was started with (`NUMBA_NUM_THREADS`).  Numba's own limit
+    (`numba.set_num_threads`) is overwritten.
 
     Raises
     ------

@@ -23,11 +23,12 @@ from numba import types
 from numba.extending import intrinsic
 
 from minincep_kernels import Array, machine
+from minincep_kernels.intrinsics import add, load, splat, store
 from minincep_kernels.jit import kernel
 from minincep_kernels.machine import Cache
 from minincep_kernels.microkernel import ROWS, VECTORS
 from minincep_kernels.program.runner import together
-from minincep_kernels.vectors import LANES, Emitter, add, address, is_flat, load, splat, store
+from minincep_kernels.vectors import LANES, Emitter, address, is_flat
 
 MEMORY = 1 << 26  # floats that are read for the bandwidth, at least
 COUNT = 1 << 20  # rounds of multiply-adds: some milliseconds

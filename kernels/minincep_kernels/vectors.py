@@ -1,12 +1,8 @@
 """Vectors of float32 in Numba: as many numbers as one register of this CPU holds.
 
 LLVM, the compiler behind Numba, knows the type `<16 x float>`; Python does not.  This file lends
-it:
-
-- for kernels written in Python, a Numba type and a handful of functions on it (`load`, `store`,
-  `maximum`, ...), each of which becomes one instruction;
-- for kernels written out as LLVM code (`microkernel`, `winograd`), the same as methods of
-  `Emitter`.
+it to kernels written out as LLVM code (`microkernel`, `winograd`), as methods of `Emitter`; kernels
+written in Python find the same in `intrinsics`.
 
 `LANES` is the width of the CPU that Numba compiles for, which is this machine's unless the user
 has set NUMBA_CPU_NAME.  Every other number in the kernels follows from it.
@@ -22,9 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic, models, register_model
-
-from minincep_kernels.jit import inlined
+from numba.extending import intrinsic
 
 INT = ir.IntType(64)
 FLOAT = ir.FloatType()
@@ -104,10 +98,10 @@ class Emitter:
         return self.builder.call(ir.InlineAsm(kind, "", "=r,0"), [number])
 
     def load(self, pointer: ir.Value) -> ir.Value:
-        return _load(self.builder, pointer)
+        return load_vector(self.builder, pointer)
 
     def load_first(self, count: ir.Value, pointer: ir.Value) -> ir.Value:
-        return _load_first(self.builder, count, pointer)
+        return load_first_lanes(self.builder, count, pointer)
 
     def prefetch(self, pointer: ir.Value, *, level: int) -> None:
         """Ask for a cache line in a cache level, 1 to 3, to read it later; any address will do."""
@@ -122,16 +116,16 @@ class Emitter:
         self.builder.call(function, [self.builder.bitcast(pointer, byte), read, locality, data])
 
     def store(self, value: ir.Value, pointer: ir.Value) -> None:
-        _store(self.builder, value, pointer)
+        store_vector(self.builder, value, pointer)
 
     def store_first(self, count: ir.Value, value: ir.Value, pointer: ir.Value) -> None:
-        _store_first(self.builder, count, value, pointer)
+        store_first_lanes(self.builder, count, value, pointer)
 
     def splat(self, number: ir.Value | float) -> ir.Value:
         """One number in all lanes."""
         if not isinstance(number, ir.Value):
             return ir.Constant(VECTOR, [number] * LANES)
-        return _splat(self.builder, number)
+        return all_lanes(self.builder, number)
 
     def add(self, a: ir.Value, b: ir.Value) -> ir.Value:
         return self.builder.fadd(a, b)
@@ -232,8 +226,11 @@ class Routine:
         return ir.FunctionType(ir.VoidType(), self.kinds)
 
     def define(self, module: ir.Module) -> ir.Function:
-        """Write the function into this module."""
-        function = ir.Function(module, self.kind, f"minincep_{self.name}")
+        """Write the function into this module, unless it is there."""
+        name = f"minincep_{self.name}"
+        if name in module.globals:
+            return module.globals[name]
+        function = ir.Function(module, self.kind, name)
         function.linkage = "internal"
         function.attributes.add("noinline")
         emit = Emitter(function)
@@ -254,7 +251,8 @@ def enlist(routines: Iterable[Routine]) -> int:
 
 def table_of(*families: str) -> Any:
     """A function for kernels that writes the routines of some families: () -> the address of a
-    table of them.  To be called once, in the outermost function.
+    table of them.  To be called in the outermost function: each other function that calls it has
+    a table and routines of its own, which cost time to compile.
 
     Parameters
     ----------
@@ -267,6 +265,9 @@ def table_of(*families: str) -> Any:
     def table(typing: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             module = builder.module
+            name = f"minincep_routines_{'_'.join(families)}"
+            if name in module.globals:  # it was called in this function before
+                return builder.ptrtoint(module.globals[name], INT)
             pointer = ir.PointerType(ir.IntType(8))
             functions = [
                 routine.define(module).bitcast(pointer)
@@ -275,7 +276,7 @@ def table_of(*families: str) -> Any:
                 for routine in ROUTINES
             ]
             kind = ir.ArrayType(pointer, len(functions))
-            table = ir.GlobalVariable(module, kind, "minincep_routines")
+            table = ir.GlobalVariable(module, kind, name)
             table.linkage = "internal"
             table.global_constant = True
             table.initializer = ir.Constant(kind, functions)
@@ -298,17 +299,17 @@ def call_routine(
     builder.call(builder.load(builder.inttoptr(place, kind.as_pointer())), arguments)
 
 
-def _load(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
+def load_vector(builder: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
     value = builder.load(builder.bitcast(pointer, VECTOR.as_pointer()))
     value.align = 4  # of one float: nothing promises more
     return value
 
 
-def _store(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
+def store_vector(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
     builder.store(value, builder.bitcast(pointer, VECTOR.as_pointer())).align = 4
 
 
-def _store_first(
+def store_first_lanes(
     builder: ir.IRBuilder, count: ir.Value, value: ir.Value, pointer: ir.Value
 ) -> None:
     """Store the first `count` lanes, and leave what lies behind them alone."""
@@ -323,7 +324,7 @@ def _store_first(
     builder.call(function, [value, pointer, ir.Constant(ir.IntType(32), 4), mask])
 
 
-def _load_first(builder: ir.IRBuilder, count: ir.Value, pointer: ir.Value) -> ir.Value:
+def load_first_lanes(builder: ir.IRBuilder, count: ir.Value, pointer: ir.Value) -> ir.Value:
     """Load the first `count` lanes, and zeros for the others, which are not read."""
     mask = _first(builder, count)
     pointer = builder.bitcast(pointer, VECTOR.as_pointer())
@@ -339,34 +340,15 @@ def _load_first(builder: ir.IRBuilder, count: ir.Value, pointer: ir.Value) -> ir
 def _first(builder: ir.IRBuilder, count: ir.Value) -> ir.Value:
     """For each lane, whether it is one of the first `count`."""
     lane = ir.Constant(ir.VectorType(INT, LANES), list(range(LANES)))
-    return builder.icmp_signed("<", lane, _splat(builder, count))
+    return builder.icmp_signed("<", lane, all_lanes(builder, count))
 
 
-def _splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
+def all_lanes(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
     kind = ir.VectorType(number.type, LANES)
     first = ir.Constant(ir.IntType(32), 0)
     single = builder.insert_element(ir.Constant(kind, ir.Undefined), number, first)
     everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
     return builder.shuffle_vector(single, ir.Constant(kind, ir.Undefined), everywhere)
-
-
-# The same for kernels in Python: a type, and functions on it.
-
-
-class Vector(types.Type):  # type: ignore[misc]  # Numba has no types
-    """`LANES` float32 numbers."""
-
-    def __init__(self) -> None:
-        super().__init__(f"float32x{LANES}")
-
-
-_vector = Vector()
-
-
-@register_model(Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, VECTOR)
 
 
 def address(context: Any, builder: ir.IRBuilder, kind: Any, memory: Any, offset: Any) -> ir.Value:
@@ -387,148 +369,3 @@ def is_flat(kind: Any) -> bool:
     if isinstance(kind, types.Array):
         return bool(kind.dtype == types.float32 and kind.ndim == 1 and kind.layout == "C")
     return kind in (types.int64, types.uint64)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def address_of(typing: Any, array: Any, offset: Any) -> Any:
-    """The address of array[offset], a whole number."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.ptrtoint(address(context, builder, signature.args[0], *arguments), INT)
-
-    return (types.int64(array, types.int64), generate) if is_flat(array) else None
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def load(typing: Any, array: Any, offset: Any) -> Any:
-    """array[offset : offset + LANES] as a vector; nothing checks the bounds."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _load(builder, address(context, builder, signature.args[0], *arguments))
-
-    return (_vector(array, types.int64), generate) if is_flat(array) else None
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def load_first(typing: Any, array: Any, offset: Any, count: Any) -> Any:
-    """array[offset : offset + count] as a vector, zeros behind, count being at most LANES."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, offset, count = arguments
-        pointer = address(context, builder, signature.args[0], array, offset)
-        return _load_first(builder, count, pointer)
-
-    return (_vector(array, types.int64, types.int64), generate) if is_flat(array) else None
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
-    """array[offset : offset + LANES] = value; nothing checks the bounds."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, offset, value = arguments
-        _store(builder, value, address(context, builder, signature.args[0], array, offset))
-        return context.get_dummy_value()
-
-    return (types.void(array, types.int64, value), generate) if is_flat(array) else None
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def store_first(typing: Any, array: Any, offset: Any, count: Any, value: Any) -> Any:
-    """array[offset : offset + count] = value[:count], count being at most LANES."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, offset, count, value = arguments
-        pointer = address(context, builder, signature.args[0], array, offset)
-        _store_first(builder, count, value, pointer)
-        return context.get_dummy_value()
-
-    signature = types.void(array, types.int64, types.int64, value)
-    return (signature, generate) if is_flat(array) else None
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def get(typing: Any, array: Any, offset: Any) -> Any:
-    """One number, array[offset]."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(address(context, builder, signature.args[0], *arguments))
-
-    return (types.float32(array, types.int64), generate) if is_flat(array) else None
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def put(typing: Any, array: Any, offset: Any, number: Any) -> Any:
-    """array[offset] = number."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, offset, number = arguments
-        builder.store(number, address(context, builder, signature.args[0], array, offset))
-        return context.get_dummy_value()
-
-    signature = types.void(array, types.int64, types.float32)
-    return (signature, generate) if is_flat(array) else None
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def put_place(typing: Any, table: Any, index: Any, place: Any) -> Any:
-    """table[index] = place, in a table of addresses that is itself an address."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        table, index, place = arguments
-        builder.store(place, builder.gep(builder.inttoptr(table, ir.PointerType(INT)), [index]))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def splat(typing: Any, number: Any) -> Any:
-    """One number in all lanes."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _splat(builder, arguments[0])
-
-    return _vector(types.float32), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def add(typing: Any, a: Any, b: Any) -> Any:
-    """A + b, lane by lane."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.fadd(*arguments)
-
-    return _vector(a, b), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def multiply(typing: Any, a: Any, b: Any) -> Any:
-    """A b, lane by lane."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.fmul(*arguments)
-
-    return _vector(a, b), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def maximum(typing: Any, a: Any, b: Any) -> Any:
-    """The larger of both, lane by lane; a where a is not a number, b where b is not."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        a, b = arguments
-        return builder.select(
-            builder.or_(builder.fcmp_unordered("uno", b, b), builder.fcmp_ordered("<", a, b)), b, a
-        )
-
-    return _vector(a, b), generate
-
-
-@inlined
-def store_up_to(array: Any, offset: int, count: int, value: Any) -> None:
-    """Store a vector of which only `count` numbers are there, `count` being 1 or more."""
-    if count >= LANES:
-        store(array, offset, value)
-    else:
-        store_first(array, offset, count, value)

@@ -48,7 +48,7 @@ from typing import Any, Protocol, get_args, overload
 
 import numpy as np
 
-from minincep.autograd.tensor import Node, Tensor, kind_of
+from minincep.autograd.tensor import Node, Share, Tensor, kind_of
 from minincep_kernels import Array
 from minincep_kernels.errors import DTypeError
 
@@ -81,12 +81,12 @@ class Op:
         self._forward = forward
         self._signature = inspect.signature(forward, eval_str=True)
         self._whole = whole or {}
-        self._vjp: Callable[..., tuple[Array | None, ...]] | None = None
+        self._vjp: Callable[..., tuple[Share, ...]] | None = None
         self._shape: Callable[..., tuple[int, ...]] = _shape_of_first
         self._parts: Callable[..., Tensor] | None = None
         functools.update_wrapper(self, forward)
 
-    def vjp(self, rule: Callable[..., tuple[Array | None, ...]]) -> None:
+    def vjp(self, rule: Callable[..., tuple[Share, ...]]) -> None:
         """Decorator that gives the op its rule: (residuals, gy, needs, **static) -> gradients."""
         self._vjp = rule
 
@@ -135,7 +135,7 @@ class Op:
 
     def gradients(
         self, residuals: Any, gy: Array, needs: tuple[bool, ...], static: Mapping[str, Any]
-    ) -> tuple[Array | None, ...]:
+    ) -> tuple[Share, ...]:
         """Gradients of the inputs, given that of the result; what the tape calls."""
         if self._vjp is None:
             raise RuntimeError(f"op {self.name} has no backward rule")

@@ -23,7 +23,7 @@ import itertools
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -33,6 +33,25 @@ from minincep_kernels.errors import DTypeError, ShapeError
 _numbers = itertools.count()
 
 
+class Part(NamedTuple):
+    """The gradient of some channels of an input, which nobody else has; the others' is zero.
+
+    Attributes
+    ----------
+    gradient, first
+        (..., c), of the channels from the first on.
+    channels
+        How many the input has.
+    """
+
+    gradient: Array
+    first: int
+    channels: int
+
+
+Share = Array | Part | None
+
+
 class Rule(Protocol):
     """What a node must know of its op: a name for messages, and the rule for its gradients."""
 
@@ -40,7 +59,7 @@ class Rule(Protocol):
 
     def gradients(
         self, residuals: Any, gy: Array, needs: tuple[bool, ...], static: Mapping[str, Any]
-    ) -> tuple[Array | None, ...]: ...
+    ) -> tuple[Share, ...]: ...
 
 
 class Node:
@@ -224,8 +243,11 @@ class Tensor:
             for source, shape, share in zip(inputs, shapes, _one_by_one(shares), strict=True):
                 if source is None or share[0] is None:
                     continue
-                share[0] = np.asarray(unbroadcast(share[0], shape))
                 key = id(source)
+                if isinstance(share[0], Part):
+                    gradients[key] = [_with_part(gradients.pop(key, None), share[0])]
+                    continue
+                share[0] = np.asarray(unbroadcast(share[0], shape))
                 gradients[key] = [_sum(gradients[key], share)] if key in gradients else share
 
 
@@ -251,7 +273,7 @@ def _behind(start: Node | Tensor) -> list[Node | Tensor]:
     return sorted(found.values(), key=lambda place: getattr(place, "number", -1))
 
 
-def _shares(node: Node, gy: Array) -> list[Array | None]:
+def _shares(node: Node, gy: Array) -> list[Share]:
     """Gradients of the inputs of a node, checked: a rule that forgets one is a mistake of ours."""
     needs = tuple(source is not None for source in node.inputs)
     try:
@@ -304,6 +326,15 @@ def _sum(a: list[Array], b: list[Array]) -> Array:
                 elementwise.accumulate(other[0], total[0])
                 return total[0]
     return np.asarray(a[0] + b[0])
+
+
+def _with_part(before: list[Array] | None, part: Part) -> Array:
+    """The sum of a gradient, if there is one, and that of some channels."""
+    if before is None:
+        return elementwise.widen(*part)
+    total = before[0] if _is_ours(before) else before[0].copy()
+    elementwise.accumulate_part(part.gradient, part.first, total)
+    return total
 
 
 def _total(before: Array | None, arrived: list[Array]) -> Array:

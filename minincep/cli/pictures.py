@@ -12,13 +12,9 @@ import click
 import numpy as np
 
 from minincep.io.errors import ImageError
+from minincep.io.images import SUFFIXES
 from minincep.predict import Prepares, prepared_ahead
 from minincep_kernels import Array
-
-SUFFIXES = {
-    *(".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif", ".bmp"),
-    *(".pbm", ".pgm", ".ppm", ".jp2", ".j2k"),
-}
 
 
 def find(arguments: Sequence[Path], recursive: bool) -> list[Path]:

@@ -91,12 +91,13 @@ def command(
     Ctrl-C ends after the running step, with a checkpoint; --resume goes on from there, as after
     anything else that ended the program, and gives the result of a run without interruption.
     """
-    from minincep.train.folder import look
+    from minincep.train.folder import check_apart, look
 
     wishes = {name: value for name, value in given.items() if value not in (None, ())}
     wishes |= {} if data is None else {"data": str(data)}
     found = look(folder, resume=resume)
     settings = _settings(folder, recipe, config, wishes, found, resume).with_whole_paths()
+    check_apart(folder, settings)
     with options.running_as(settings.threads, ()):
         _train(folder, settings, found)
 
@@ -126,7 +127,11 @@ def _train(folder: Path, settings: Settings, found: "Checkpoint | None") -> None
     from minincep.train.folder import opened
 
     train, validation = build.read_data(settings)
-    network = build.resumed(found) if found else build.make_network(settings, train.classes)
+    network = (
+        build.resumed(found, train.classes)
+        if found
+        else build.make_network(settings, train.classes)
+    )
     with contextlib.ExitStack() as stack:
         loaders = build.make_loaders(settings, network.preprocessing, train, validation)
         for loader in filter(None, loaders):

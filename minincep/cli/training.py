@@ -110,8 +110,9 @@ def obeying_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
     def obey(number: int, frame: FrameType | None) -> None:
         restore()
         came.append(number)
-        os.write(2, FIRST)  # whatever was being printed when it came
         stop()
+        with contextlib.suppress(OSError):  # a terminal that is gone
+            os.write(2, FIRST)  # whatever was being printed when it came
 
     def restore() -> None:
         for number, handler in before.items():

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from minincep.autograd import ops
-from minincep.autograd.op import is_recording
+from minincep.autograd.op import is_recording, layer
 from minincep.autograd.recompute import recompute
 from minincep.autograd.tensor import Tensor
 from minincep.nn.layers import (
@@ -326,8 +326,13 @@ class Residual(Concat):
         self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
-        change = self.conv2d_1x1(super().forward(x))
-        return ops.add_scaled(x, change, factor=self.scale, with_relu=self.relu)
+        branches, projection = super().forward(x), self.conv2d_1x1
+        with layer(projection.path):
+            return ops.residual_conv2d(
+                *(x, branches, projection.weight, projection.bias),
+                factor=self.scale,
+                with_relu=self.relu,
+            )
 
 
 def residual(*branches: Branch, scale: float, relu: bool = True) -> Definition:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minincep.io.errors import WeightError
-from minincep.io.hdf5 import load
+from minincep.io.hdf5 import load, printable
 from minincep.models.network import Network
 from minincep.models.preprocessing import Preprocessing
 from minincep.models.registry import ARCHITECTURES, build_model, create_model
@@ -122,13 +122,12 @@ def described(network: Network) -> dict[str, Any]:
         "architecture": network.architecture,
         "configuration": dict(network.config),
         "preprocessing": dataclasses.asdict(network.preprocessing),
-        "labels": network.labels,
         "source": network.source,
     }
 
 
-def resumed(found: Checkpoint) -> Network:
-    """The network that a checkpoint describes; its weights are still to come.
+def resumed(found: Checkpoint, classes: Sequence[str]) -> Network:
+    """The network that a checkpoint describes, for these classes; its weights are still to come.
 
     Raises
     ------
@@ -139,7 +138,7 @@ def resumed(found: Checkpoint) -> Network:
         about = found.header["network"]
         network = build_model(about["architecture"], **about["configuration"])
         network.preprocessing = Preprocessing(**about["preprocessing"])
-        network.labels, network.source = about["labels"], about["source"]
+        network.labels, network.source = list(classes), printable(str(about["source"]))
     except (KeyError, TypeError, ValueError) as error:
         raise WeightError(f"{found.path} describes no network ({error!s:.200})") from None
     return network

@@ -64,27 +64,38 @@ class Checkpoint:
         Raises
         ------
         WeightError
-            If names or shapes are not those of `like`.
+            If names, shapes or types are not those of `like`.
         """
         start = f"{group}/"
         arrays = {k.removeprefix(start): v for k, v in self.arrays.items() if k.startswith(start)}
         if like is not None:
             stored = {name: array.shape for name, array in arrays.items()}
             check_names(str(self.path), stored, {name: a.shape for name, a in like.items()})
+            for name, array in arrays.items():
+                if array.dtype != like[name].dtype:
+                    raise WeightError(
+                        f"{self.path}: {name} is {array.dtype}, should be {like[name].dtype}"
+                    )
         return arrays
 
     def state(self, kind: type[T]) -> T:
-        """How far it is, as a class whose fields are the names of the header.
+        """How far it is, as a class of numbers, whose fields are the names of the header.
 
         Raises
         ------
         WeightError
-            If the names are others.
+            If the names are others, or a value is not of the kind of its default, or below 0.
         """
         try:
-            return kind(**self.header["state"])
+            state, usual = kind(**self.header["state"]), vars(kind())
         except TypeError as error:
             raise WeightError(f"{self.path}: the state of the run is damaged ({error})") from None
+        for name, value in vars(state).items():
+            if type(value) is not type(usual[name]) or value < 0:
+                raise WeightError(
+                    f"{self.path}: the state of the run is damaged, {name} is {value!r:.80}"
+                )
+        return state
 
     def check_run(self, run: Mapping[str, Any]) -> None:
         """Refuse a checkpoint of another run.

@@ -9,6 +9,7 @@ curves.*, confusion.*, at the end
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def look(folder: Path, *, resume: bool) -> Checkpoint | None:
     Raises
     ------
     ResultError
-        If something is in the folder that is not to go on, or nothing of a training.
+        If something is in the folder that is not to go on, or nothing of `minincep train`.
     WeightError
         If the checkpoint is damaged.
     """
@@ -50,7 +51,29 @@ def look(folder: Path, *, resume: bool) -> Checkpoint | None:
         return None
     if not names & {SETTINGS, CHECKPOINT}:
         raise ResultError(f"{folder} holds no training to resume")
-    return checkpoint.read(folder / CHECKPOINT) if CHECKPOINT in names else None
+    if CHECKPOINT not in names:
+        return None
+    found = checkpoint.read(folder / CHECKPOINT)
+    if not isinstance(found.header.get("settings"), dict):
+        raise ResultError(
+            f"{found.path} is of a Trainer in another program, which alone can resume it"
+        )
+    return found
+
+
+def check_apart(folder: Path, settings: Settings) -> None:
+    """Refuse a folder inside the pictures: it would be a class, of the pictures that are drawn.
+
+    Raises
+    ------
+    ResultError
+        If it is.
+    """
+    for data in filter(None, (settings.data, settings.validation_data)):
+        if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(data)):
+            raise ResultError(
+                f"{folder} is among the pictures in {data}: choose a folder elsewhere"
+            )
 
 
 @contextlib.contextmanager

@@ -173,6 +173,8 @@ def read(path: Path) -> tuple[list[Step], list[Epoch]]:
     for found in _lines(path):
         kind = found.pop("kind")
         try:
+            if not all(value is None or isinstance(value, int | float) for value in found.values()):
+                raise TypeError
             if kind == "step":
                 steps.append(Step(**found))
             else:
@@ -194,7 +196,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     """A line of the log; None if it is not whole."""
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     whole = isinstance(found, dict) and found.get("kind") in ("step", "epoch")
     numbers = whole and all(isinstance(found.get(k), int | float) for k in ("step", "epoch"))

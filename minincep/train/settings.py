@@ -170,7 +170,7 @@ class Settings:
         whole: dict[str, Any] = {
             name: str(Path(value).absolute())
             for name, value in named.items()
-            if value and Path(value).exists()
+            if value and Path(value).exists() and not (name == "weights" and _is_known(value))
         }
         return dataclasses.replace(self, **whole)
 
@@ -228,7 +228,7 @@ def from_items(items: Mapping[str, Any]) -> Settings:
     for name in items:
         if name not in NAMES:
             near = difflib.get_close_matches(str(name), NAMES, 1, cutoff=0)
-            raise ConfigError(f"no setting {name!r}; the nearest is {near[0]}")
+            raise ConfigError(f"no setting {name!r:.80}; the nearest is {near[0]}")
     return Settings(**items)
 
 
@@ -290,7 +290,7 @@ def _checked(field: "dataclasses.Field[Any]", value: Any) -> Any:
     if get_origin(kind) is not tuple:
         return _one(field, kind, value)
     if not isinstance(value, list | tuple):
-        raise ConfigError(f"{field.name} must be a list, got {value!r}")
+        raise ConfigError(f"{field.name} must be a list, got {value!r:.80}")
     return tuple(_one(field, get_args(kind)[0], part) for part in value)
 
 
@@ -300,6 +300,8 @@ def _one(field: "dataclasses.Field[Any]", kind: type, value: Any) -> Any:
         value = float(value)
     if type(value) is not kind:
         raise ConfigError(f"{name} must be {_WORDS[kind]}, got {value!r:.80}")
+    if isinstance(value, str) and not _is_unicode(value):
+        raise ConfigError(f"{name} must be text in UTF-8, got {value!r:.200}: rename it")
     if limits["choices"] and value not in limits["choices"]:
         near = difflib.get_close_matches(value, limits["choices"], 1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -308,9 +310,21 @@ def _one(field: "dataclasses.Field[Any]", kind: type, value: Any) -> Any:
         )
     if kind in (int, float) and not limits["low"] <= value <= limits["high"]:
         raise ConfigError(
-            f"{name} must be from {limits['low']:g} to {limits['high']:g}, got {value!r}"
+            f"{name} must be from {limits['low']:g} to {limits['high']:g}, got {value!r:.80}"
         )
     return value
+
+
+def _is_known(weights: str) -> bool:
+    """Whether this is the name of weights, not a file, even if there is one of that name."""
+    from minincep.io.known import weights_path
+
+    return weights_path(weights) != Path(weights)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether this can be written; the name of a file, as the system gives it, need not be."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _toml(value: Any) -> str:

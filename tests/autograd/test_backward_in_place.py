@@ -169,3 +169,50 @@ def test_a_leaf_gets_an_array_that_lies_together() -> None:
     assert x.grad is not None
     assert x.grad.flags.c_contiguous
     assert x.grad.flags.writeable
+
+
+def chosen(x: Tensor, *bounds: tuple[int, int]) -> Tensor:
+    """Some channels of x, times 1, 2, ... by their order, side by side."""
+    parts = (ops.channels(x, first=first, last=last) for first, last in bounds)
+    return ops.concat(*(ops.scale(part, factor=i + 1) for i, part in enumerate(parts)))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "wanted"),
+    [
+        ([(0, 2), (2, 5)], [1, 1, 2, 2, 2]),
+        ([(0, 3), (1, 4)], [1, 3, 3, 2, 0]),
+        ([(2, 3), (2, 3), (4, 5)], [0, 0, 3, 0, 3]),
+    ],
+)
+def test_gradients_of_some_channels_are_added_where_they_belong(
+    bounds: list[tuple[int, int]], wanted: list[int]
+) -> None:
+    x = leaf(3, 7, 5)
+    y = chosen(ops.scale(x, factor=1.0), *bounds)
+    y.backward(np.ones(y.shape))
+    np.testing.assert_array_equal(x.grad, np.broadcast_to(np.array(wanted), x.shape))
+
+
+def test_gradients_of_some_channels_join_those_of_all() -> None:
+    for all_first in (True, False):
+        x = leaf(4, 5)
+        both = [ops.scale(x, factor=10.0), chosen(x, (1, 3), (0, 5))]
+        y = ops.concat(*(both if all_first else both[::-1]))
+        y.backward(np.ones(y.shape))
+        np.testing.assert_array_equal(x.grad, [[12, 13, 13, 12, 12]] * 4)
+
+
+def test_what_a_rule_keeps_is_not_changed_by_gradients_of_some_channels() -> None:
+    kept: list[Array] = []
+
+    def remembered(gy: Array) -> Array:
+        kept.append(gy.copy())
+        return kept[0]
+
+    x = leaf(4, 5)
+    inside = ops.scale(x, factor=1.0)
+    y = ops.concat(chosen(inside, (1, 3)), giving(remembered)(inside))
+    y.backward(np.ones(y.shape))
+    np.testing.assert_array_equal(kept[0], np.ones((4, 5)))
+    np.testing.assert_array_equal(x.grad, [[1, 2, 2, 1, 1]] * 4)

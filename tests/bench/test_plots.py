@@ -115,8 +115,8 @@ def test_roofline(some: Record) -> None:
     check_readable(figure)
     names = [text for text in words(figure) if "GB/s" in text.get_text()]
     assert len(names) == 4
-    for name in names:
-        assert name.get_window_extent().y1 < figure.axes[0].bbox.y1
+    for text in names:
+        assert text.get_window_extent().y1 < figure.axes[0].bbox.y1
 
 
 def test_many_variants_have_room(some: Record) -> None:

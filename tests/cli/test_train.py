@@ -1,8 +1,10 @@
 """`minincep train`: what it leaves behind, how it goes on, and what it says of mistakes."""
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import pytest
 
 import minincep as mi
 from minincep import cli
+from minincep.cli.training import obeying_signals
 from minincep.train import checkpoint
 from tests.train import small
 
@@ -210,6 +213,50 @@ def test_one_training_a_folder(source: Path, whole: Path, tmp_path: Path, run: R
     assert "is not empty" in run("train", source, *OPTIONS, "-o", tmp_path)[2]
     assert "holds no training" in run("train", "--resume", "-o", tmp_path)[2]
     assert "is a file" in run("train", source, *OPTIONS, "-o", tmp_path / "thesis.txt")[2]
+
+
+def test_not_among_the_pictures(tmp_path: Path, run: Run) -> None:
+    """The next training would take the folder for a class, of the curves that are drawn there."""
+    source = small.pictures(tmp_path / "source")
+    (tmp_path / "link").symlink_to(source)
+    given = ["--validation-data", source]
+    for data, folder in [(source, source / "run"), (source, tmp_path / "link/red/run")]:
+        status, _, errors = run("train", data, *OPTIONS, "-o", folder)
+        assert (status, folder.exists()) == (2, False)
+        assert errors.endswith(f"among the pictures in {data}: choose a folder elsewhere\n")
+    other = small.pictures(tmp_path / "other")
+    assert "among" in run("train", other, *OPTIONS, *given, "-o", source / "run")[2]
+
+
+def test_a_trainer_s_folder_is_not_resumed(source: Path, tmp_path: Path, run: Run) -> None:
+    """Its program alone knows the settings."""
+    small.trainer(source, tmp_path, epochs=1).run()
+    status, _, errors = run("train", "--resume", "-o", tmp_path)
+    assert status == 2
+    assert errors.startswith(f"minincep: {tmp_path}/checkpoint.h5 is of a Trainer in another")
+
+
+def test_classes_of_a_resumed_training_are_those_of_the_pictures(
+    source: Path, whole: Path, tmp_path: Path, run: Run
+) -> None:
+    found = checkpoint.read(whole / "checkpoint.h5")
+    found.header["network"] |= {"labels": 5, "source": "\x1b[31mred"}
+    shutil.copytree(whole, tmp_path / "run")
+    checkpoint.write(tmp_path / "run/checkpoint.h5", found.header, found.arrays)
+    assert run("train", "--resume", "-o", tmp_path / "run", "--epochs", 3)[0] == 0
+    last = mi.load(tmp_path / "run/last.h5")
+    assert (last.labels, last.source) == (["blue", "green", "red"], "\ufffd[31mred")
+
+
+def test_stops_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> int:
+        raise OSError(errno.EIO, "the terminal is gone")
+
+    stopped: list[bool] = []
+    with obeying_signals(lambda: stopped.append(True)) as came, monkeypatch.context() as patched:
+        patched.setattr(os, "write", fails)
+        signal.raise_signal(signal.SIGTERM)
+    assert (stopped, came) == ([True], [signal.SIGTERM])
 
 
 def test_resumed_with_other_settings(source: Path, whole: Path, tmp_path: Path, run: Run) -> None:

@@ -13,27 +13,25 @@ SHAPES = [(), (0, 3), (1,), (3, 5, 7), (2, 2, 2, 1)]
 EACH_SHAPE = pytest.mark.parametrize("shape", SHAPES, ids=str)
 EACH_DTYPE = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
+
+def finished(x: Array, change: Array, *, relu: bool) -> Array:
+    """`elementwise.finish_residual` with the same bias for each channel, not in place."""
+    out = change.copy()
+    bias = np.full(out.shape[-1:] or 1, 0.5, out.dtype)
+    elementwise.finish_residual(x, bias, 0.25, out if out.ndim else out.reshape(1), relu=relu)
+    return out
+
+
 # Name: the kernel, and the same for one pair of numbers.
 KERNELS: dict[str, tuple[Callable[[Array, Array], Array], Callable[[float, float], float]]] = {
     "relu": (lambda a, b: elementwise.relu(a), lambda a, b: a if a > 0 else 0.0),
     "relu_gradient": (elementwise.relu_gradient, lambda a, b: b if a > 0 else 0.0),
     "add": (elementwise.add, lambda a, b: a + b),
     "scale": (lambda a, b: elementwise.scale(a, 0.25), lambda a, b: a * 0.25),
-    "add_scaled": (
-        lambda a, b: elementwise.add_scaled(a, b, 0.25, relu=False),
-        lambda a, b: a + b * 0.25,
-    ),
-    "add_scaled and ReLU": (
-        lambda a, b: elementwise.add_scaled(a, b, 0.25, relu=True),
-        lambda a, b: max(a + b * 0.25, 0.0),
-    ),
-    "add_scaled_gradients, x": (
-        lambda a, b: elementwise.add_scaled_gradients(a, b, 0.25)[0],
-        lambda a, b: b if a > 0 else 0.0,
-    ),
-    "add_scaled_gradients, change": (
-        lambda a, b: elementwise.add_scaled_gradients(a, b, 0.25)[1],
-        lambda a, b: b * 0.25 if a > 0 else 0.0,
+    "finish_residual": (lambda a, b: finished(a, b, relu=False), lambda a, b: a + (b + 0.5) * 0.25),
+    "finish_residual and ReLU": (
+        lambda a, b: finished(a, b, relu=True),
+        lambda a, b: max(a + (b + 0.5) * 0.25, 0.0),
     ),
 }
 EACH_KERNEL = pytest.mark.parametrize("name", KERNELS)
@@ -53,7 +51,7 @@ def test_value(name: str, shape: tuple[int, ...], dtype: str) -> None:
     a, b = draw(shape, dtype)
     y = kernel(a, b)
     assert (y.shape, str(y.dtype)) == (shape, dtype)
-    wanted = [of_one(float(p), float(q)) for p, q in zip(a.flat, b.flat, strict=True)]
+    wanted = [of_one(p, q) for p, q in zip(a.flat, b.flat, strict=True)]
     np.testing.assert_array_equal(y.reshape(-1), np.array(wanted, dtype))
 
 
@@ -72,8 +70,15 @@ def test_relu_of_special_numbers() -> None:
     x = np.array([np.nan, -np.inf, np.inf, -0.0, 0.0, -1e-300])
     wanted = [np.nan, 0, np.inf, 0, 0, 0]
     np.testing.assert_array_equal(elementwise.relu(x), wanted)
-    nothing = np.zeros(x.shape)
-    np.testing.assert_array_equal(elementwise.add_scaled(x, nothing, 0.5, relu=True), wanted)
+    out = np.zeros(x.shape)
+    elementwise.finish_residual(x, np.zeros(6), 0.5, out, relu=True)
+    np.testing.assert_array_equal(out, wanted)
+
+
+def test_each_channel_has_its_bias() -> None:
+    x, out = np.zeros((2, 3)), np.zeros((2, 3))
+    elementwise.finish_residual(x, np.array([1.0, -2.0, 3.0]), 2.0, out, relu=True)
+    np.testing.assert_array_equal(out, [[2, 0, 6], [2, 0, 6]])
 
 
 def test_gradient_of_relu_at_zero_is_zero() -> None:

@@ -243,3 +243,39 @@ def test_work_that_the_definition_asks_for() -> None:
     assert [shape.flops for shape in found.values()] == [4 * 15, 3 * 15, 4 * 15]
     assert [shape.bytes for shape in found.values()] == [4 * (15 + 6)] + 2 * [4 * (30 + 9)]
     assert dataclasses.replace(found["True"], relu=False) == found["False"]
+
+
+@pytest.mark.parametrize("wide", ["x", "gy", "both"])
+@pytest.mark.parametrize("width", [5, 33])
+def test_some_channels_of_a_wider_array(wide: str, width: int) -> None:
+    """Whatever lies between the rows, and behind the last, is not looked at."""
+    x, gy, scale = draw((3, 9, 7, width), "float32")
+    apart = {"x": x, "gy": gy}
+    for name in apart if wide == "both" else [wide]:
+        wider = np.full((3, 9, 7, width + 8), np.nan, np.float32)
+        wider[..., 6 : 6 + width] = apart[name]
+        apart[name] = wider[..., 6 : 6 + width]
+    wanted = numbers(x, gy, scale, relu=True)
+    found_numbers = numbers(apart["x"], apart["gy"], scale, relu=True)
+    for found, number in zip(found_numbers, wanted, strict=True):
+        oracle.assert_close(found, number)
+
+
+def test_rows_that_are_not_evenly_apart_are_copied() -> None:
+    x, gy, scale = draw((6, 5), "float32")
+    backwards, columns = x[::-1].copy()[::-1], x.T.copy().T
+    wanted = numbers(x, gy, scale, relu=True)
+    for other in (backwards, columns):
+        for found, number in zip(numbers(other, gy, scale, relu=True), wanted, strict=True):
+            np.testing.assert_array_equal(found, number)
+
+
+@EACH_DTYPE
+@EACH_SHAPE
+def test_relu_gradient_sums(shape: tuple[int, ...], dtype: str) -> None:
+    y, gy, _ = draw(shape, dtype)
+    g, sums = norm.relu_gradient_sums(y, gy)
+    wanted = np.where(y > 0, gy, 0)
+    np.testing.assert_array_equal(g, wanted)
+    assert g.dtype == sums.dtype == np.dtype(dtype)
+    oracle.assert_close(sums, wanted.reshape(-1, shape[-1]).astype(np.float64).sum(axis=0))

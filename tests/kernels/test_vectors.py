@@ -9,26 +9,27 @@ import numpy as np
 import pytest
 from numba.core.errors import TypingError
 
+import minincep_kernels.transpose  # noqa: F401  (enlists its routine)
 from minincep_kernels import Array
-from minincep_kernels.jit import Kernel, kernel
-from minincep_kernels.vectors import (
-    LANES,
+from minincep_kernels.intrinsics import (
     add,
     address_of,
     load,
     load_first,
     maximum,
     multiply,
-    padded,
     splat,
     store,
     store_first,
     store_up_to,
 )
+from minincep_kernels.jit import Kernel, kernel
+from minincep_kernels.vectors import LANES, padded, table_of
 from tests.kernels import scripts
 from tests.kernels.guarded import at_the_end, check_in_child, needs_fork
 
 CANARY = -77.0
+transposes, nothing = table_of("transpose"), table_of("nothing")
 OFFSETS = [(0, 0), (1, 0), (0, 3), (5, 7)]
 
 
@@ -76,6 +77,11 @@ def spread(number: float, out: Array) -> None:
 def addresses(x: Array, out: Array) -> None:
     for i in range(out.size):
         out[i] = address_of(x, i)
+
+
+@kernel
+def tables(out: Array) -> None:
+    out[0], out[1], out[2] = transposes(), transposes(), nothing()
 
 
 def numbers(count: int) -> Array:
@@ -182,6 +188,15 @@ def test_address_of() -> None:
     x, out = numbers(8), np.zeros(5, np.int64)
     addresses.serial(x, out)
     np.testing.assert_array_equal(out, x.ctypes.data + 4 * np.arange(5))
+
+
+def test_tables_of_routines() -> None:
+    """The same families have one table, however often a kernel asks."""
+    out = np.zeros(3, np.int64)
+    tables.serial(out)
+    assert out[0] == out[1]
+    assert 0 not in out
+    assert out[2] != out[0]
 
 
 @pytest.mark.parametrize("x", [np.zeros(LANES), np.zeros((1, LANES), np.float32)])

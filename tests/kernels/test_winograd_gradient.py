@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from minincep_kernels import Array
+from minincep_kernels.intrinsics import address_of
 from minincep_kernels.jit import kernel
-from minincep_kernels.vectors import LANES, address_of, padded, table_of
+from minincep_kernels.vectors import LANES, padded, table_of
 from minincep_kernels.winograd import TILES
 from minincep_kernels.winograd_gradient import (
     transform_filter_gradient,

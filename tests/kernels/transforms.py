@@ -6,8 +6,9 @@ from fractions import Fraction
 import numpy as np
 
 from minincep_kernels import Array
+from minincep_kernels.intrinsics import address_of
 from minincep_kernels.jit import kernel
-from minincep_kernels.vectors import LANES, address_of, all_routines, padded
+from minincep_kernels.vectors import LANES, all_routines, padded
 from minincep_kernels.winograd import TILES, Tile, Transform, transform_input, transform_output
 
 Matrix = list[list[Fraction]]

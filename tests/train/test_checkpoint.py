@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from minincep.io.errors import WeightError
 from minincep.train import checkpoint
 from minincep.train.data import DataSet, Example
+from minincep.train.trainer import State
 from minincep_kernels import Array
 
 HEADER: dict[str, Any] = {"run": {"network": "x", "seed": 1}, "state": {"step": 3}, "note": "ä"}
@@ -49,8 +51,10 @@ def test_every_bit_comes_back(path: Path) -> None:
 
 def test_parts_are_checked(path: Path) -> None:
     found = checkpoint.read(path)
-    wanted = {"a/weight": np.zeros((3, 2)), "empty": np.zeros((0, 4))}
+    wanted = {"a/weight": np.zeros((3, 2), np.float32), "empty": np.zeros((0, 4), np.float32)}
     assert found.part("network", wanted).keys() == wanted.keys()
+    with pytest.raises(WeightError, match="a/weight is float32, should be float64"):
+        found.part("network", {**wanted, "a/weight": np.zeros((3, 2))})
     with pytest.raises(WeightError, match=r"checkpoint\.h5: .*\n  missing: b\n"):
         found.part("network", {"b": np.zeros(3)})
     found.check_run({"network": "x", "seed": 1})
@@ -121,6 +125,17 @@ def test_refuses(path: Path, what: str, message: str) -> None:
 def test_state_of_another_kind(path: Path) -> None:
     with pytest.raises(WeightError, match="state of the run is damaged"):
         checkpoint.read(path).state(Example)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epoch", "1"), ("epoch", 0.5), ("position", -1), ("seconds", None), ("best_epoch", True)],
+)
+def test_a_state_of_other_values(path: Path, name: str, value: Any) -> None:
+    state = {**asdict(State()), name: value}
+    checkpoint.write(path, {**HEADER, "state": state}, {})
+    with pytest.raises(WeightError, match=f"state of the run is damaged, {name} is {value!r}"):
+        checkpoint.read(path).state(State)
 
 
 def test_reaches_the_disk_before_its_place(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

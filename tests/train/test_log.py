@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -85,9 +86,22 @@ def test_a_missing_log_begins_anew(tmp_path: Path) -> None:
 def test_no_log(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         log.read(tmp_path / "log.jsonl")
-    (tmp_path / "log.jsonl").write_text('{"kind": "step", "step": 1, "epoch": 1, "x": 2}\n')
-    with pytest.raises(ConfigError, match="not a log of minincep"):
-        log.read(tmp_path / "log.jsonl")
+    odd = [{"x": 2}, {**asdict(step(1)), "loss": "0.5"}, {**asdict(step(1)), "rate": [1]}]
+    for found in odd:
+        line = json.dumps({"kind": "step", "step": 1, "epoch": 1, **found})
+        (tmp_path / "log.jsonl").write_text(f"{line}\n")
+        with pytest.raises(ConfigError, match="not a log of minincep"):
+            log.read(tmp_path / "log.jsonl")
+
+
+def test_lines_that_are_no_events_are_passed_over(path: Path) -> None:
+    before = log.read(path)
+    with path.open("ab") as file:
+        file.write(b"[" * 100_000 + b"\n[1]\n")
+    assert log.read(path) == before
+    with Log(path) as again:
+        again.go_on(step=6, epoch=3)
+    assert log.read(path) == before
 
 
 OTHER = """

@@ -96,7 +96,10 @@ def test_the_rate_suits(given: dict[str, Any], rate: float) -> None:
         ({"blocks": [1, 2, 0.5]}, "blocks must be a whole number, got 0.5"),
         ({"schedule": "step"}, "schedule step needs at"),
         ({"batch_size": 1}, "batch_size must be from 2 to 4096, got 1"),
-        ({"seed": 10**400}, "seed must be from 0"),
+        ({"seed": 10**400}, r"seed must be from 0 to 4.29497e\+09, got 10{79}$"),
+        ({"x" * 1000: 1}, "no setting 'x{79}; the nearest"),
+        ({"freeze": "x" * 1000}, "freeze must be a list, got 'x{79}$"),
+        ({"data": "caf\udce9"}, r"data must be text in UTF-8, got 'caf\\udce9': rename it"),
     ],
 )
 def test_says_what_is_wrong(items: dict[str, Any], message: str) -> None:
@@ -138,6 +141,15 @@ def test_resumed_with_more_epochs_only() -> None:
     assert found == dataclasses.replace(FULL, epochs=9, workers=3)
     with pytest.raises(ConfigError, match="batch_size was 16 and is 8 now"):
         settings.resumed(before, {"batch_size": 8})
+
+
+def test_paths_are_whole_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("eggs", "pictures"):
+        (tmp_path / name).mkdir()
+    known = Settings(data="pictures", weights="eggs").with_whole_paths()
+    assert (known.data, known.weights) == (str(tmp_path / "pictures"), "eggs")
+    assert Settings(weights="pictures").with_whole_paths().weights == str(tmp_path / "pictures")
 
 
 def test_every_setting_is_explained() -> None:

@@ -173,7 +173,7 @@ def samples(result: Result) -> npt.NDArray[np.float64]:
 
 
 SIZES = {  # pixels, pictures, learning rate of full networks
-    "inception_v4": (299, 4, 5e-5),
+    "inception_v4": (299, 4, 3.5e-5),
     "inception_resnet_v2": (299, 4, 1e-4),
     "inception_resnet_v1": (160, 8, 3e-5),
 }

@@ -218,12 +218,12 @@ def input_gradient(method: Method, gy: Array, filters: Array, shape: Conv2dShape
         part = np.ascontiguousarray(filters[taps])
         _, h, w = pixels
         found = convolve(method, gy, pack(method, part, turned=True), phase)
-        _spread(found, (h.start, w.start), shape.stride, gx)
+        _interleave(found, (h.start, w.start), shape.stride, gx)
     return gx
 
 
 @kernel
-def _spread(part: Array, first: tuple[int, int], stride: tuple[int, int], out: Array) -> None:
+def _interleave(part: Array, first: tuple[int, int], stride: tuple[int, int], out: Array) -> None:
     """Put the pixels of a phase where they belong: some of (N, H, W, C)."""
     batch, height, width, _ = part.shape
     for line in prange(batch * height):

@@ -30,13 +30,14 @@ import numpy as np
 from minincep_kernels import Array
 from minincep_kernels.buffers import empty
 from minincep_kernels.gemm import packed as below
+from minincep_kernels.intrinsics import address_of
 from minincep_kernels.jit import inlined, kernel
 from minincep_kernels.microkernel import COLUMNS
 from minincep_kernels.program.memory import Memory
 from minincep_kernels.program.products import Pair, Patches, Rows, panel
 from minincep_kernels.registry import variant
 from minincep_kernels.shapes import GemmShape
-from minincep_kernels.vectors import address_of, padded, table_of
+from minincep_kernels.vectors import padded, table_of
 
 BLOCK = 1 << 17  # floats of a that stay in the level-2 cache while all panels run by
 NONE = np.float32(-np.inf)  # a floor of the results that is no floor

@@ -13,6 +13,7 @@ The tops read x once each; backwards there is one pass for the sums and one for 
 """
 
 from minincep_kernels.norm.gradients import input_gradient as input_gradient
+from minincep_kernels.norm.gradients import relu_gradient_sums as relu_gradient_sums
 from minincep_kernels.norm.gradients import scaled_gradient as scaled_gradient
 from minincep_kernels.norm.gradients import sums_backward as sums_backward
 from minincep_kernels.norm.moments import naive as _moments  # noqa: F401  (registers the variants)

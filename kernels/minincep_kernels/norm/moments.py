@@ -9,7 +9,7 @@ from numba import prange
 
 from minincep_kernels import Array
 from minincep_kernels.jit import kernel
-from minincep_kernels.norm.sums import blocks_of, channel_sums, fold, spread
+from minincep_kernels.norm.sums import blocks_of, channel_sums, flat, fold, line_of, spread
 from minincep_kernels.registry import prefer, variant
 from minincep_kernels.shapes import MomentsShape
 
@@ -64,12 +64,15 @@ def one_pass(x: Array, shape: MomentsShape) -> tuple[Array, Array]:
 def _around(middle: Array, x: Array, shape: MomentsShape) -> tuple[Array, Array]:
     """Mean and variance, by sums of deviations from any numbers that are near: one pass."""
     mean, variance = np.empty(shape.channels, x.dtype), np.empty(shape.channels, x.dtype)
-    _moments(x.reshape(-1), middle, blocks_of(*shape.input), mean, variance)
+    numbers, pitch = flat(x)
+    _moments(numbers, pitch, middle, blocks_of(*shape.input, pitch), mean, variance)
     return mean, variance
 
 
 @kernel
-def _moments(x: Array, middle: Array, blocks: Array, out_mean: Array, out_variance: Array) -> None:
+def _moments(
+    x: Array, pitch: int, middle: Array, blocks: Array, out_mean: Array, out_variance: Array
+) -> None:
     """(M C,), (C,) -> 2 x (C,)."""
     channels = len(middle)
     around = np.empty(blocks[0, 2])
@@ -77,26 +80,32 @@ def _moments(x: Array, middle: Array, blocks: Array, out_mean: Array, out_varian
     sums = np.empty((len(blocks), 2, blocks[0, 2]))
     for block in prange(len(blocks)):
         start, stop, width = blocks[block, 0], blocks[block, 1], blocks[block, 2]
-        lines = x[start:stop].reshape(-1, width)
         sums[block] = 0
         first, second = sums[block, 0], sums[block, 1]
-        fours = len(lines) // 4 * 4
-        for k in range(0, fours, 4):  # so that each sum is fetched once for four numbers
+        k, last = start // width, stop // width
+        while k + 4 <= last:  # so that each sum is fetched once for four numbers
+            one, two = line_of(x, k, width, pitch), line_of(x, k + 1, width, pitch)
+            three, four = line_of(x, k + 2, width, pitch), line_of(x, k + 3, width, pitch)
             for c in range(width):
-                p = np.float64(lines[k, c]) - around[c]
-                q = np.float64(lines[k + 1, c]) - around[c]
-                r = np.float64(lines[k + 2, c]) - around[c]
-                s = np.float64(lines[k + 3, c]) - around[c]
+                p = np.float64(one[c]) - around[c]
+                q = np.float64(two[c]) - around[c]
+                r = np.float64(three[c]) - around[c]
+                s = np.float64(four[c]) - around[c]
                 first[c] += (p + q) + (r + s)
                 second[c] += (p * p + q * q) + (r * r + s * s)
-        for k in range(fours, len(lines)):
+            k += 4
+        while k < last:
+            one = line_of(x, k, width, pitch)
             for c in range(width):
-                p = np.float64(lines[k, c]) - around[c]
+                p = np.float64(one[c]) - around[c]
                 first[c] += p
                 second[c] += p * p
+            k += 1
     total = np.empty((2, channels))
     fold(sums, blocks, total)
-    rows = len(x) // channels
+    rows = 0
+    for block in range(len(blocks)):
+        rows += (blocks[block, 1] - blocks[block, 0]) // channels
     for c in range(channels):
         mean = total[0, c] / rows
         variance = total[1, c] / rows - mean * mean

@@ -9,7 +9,7 @@ from numba import prange
 
 from minincep_kernels import Array, buffers
 from minincep_kernels.jit import kernel
-from minincep_kernels.norm.sums import LINE, spread
+from minincep_kernels.norm.sums import LINE, flat, line_of, spread
 from minincep_kernels.registry import prefer, variant
 from minincep_kernels.shapes import NormalizeShape
 
@@ -82,23 +82,24 @@ def fused(x: Array, affine: Array, shape: NormalizeShape) -> Array:
     byte are few.
     """
     y = buffers.empty(x.shape, x.dtype)
-    _normalize(x.reshape(-1), affine, shape.relu, y.reshape(-1))
+    numbers, pitch = flat(x)
+    _normalize(numbers, pitch, affine, shape.relu, y.reshape(-1))
     return y
 
 
 @kernel
-def _normalize(x: Array, affine: Array, relu: bool, out: Array) -> None:
+def _normalize(x: Array, pitch: int, affine: Array, relu: bool, out: Array) -> None:
     """(M C,), (3, C) -> (M C,), in lines, the last of which may be short."""
     channels = affine.shape[1]
-    width = max(1, LINE // channels) * channels
+    width = channels if pitch else max(1, LINE // channels) * channels
     table = np.empty((3, width), x.dtype)
     for row in range(3):
         spread(affine[row], table[row])
     lowest = x.dtype.type(0 if relu else np.nan)  # nothing is below nan
-    for k in prange((len(x) + width - 1) // width):
-        first = np.int64(k) * width
-        line, place = x[first : first + width], out[first : first + width]
-        for c in range(len(line)):
+    for k in prange((len(out) + width - 1) // width):
+        place = line_of(out, np.int64(k), width, 0)
+        line = line_of(x, np.int64(k), width, pitch)
+        for c in range(len(place)):
             y = (line[c] - table[0, c]) * table[1, c] + table[2, c]
             place[c] = lowest if y < lowest else y  # so that a nan stays a nan
 

@@ -56,7 +56,7 @@ def _start(module: ir.Module, name: str, result: ir.Type) -> tuple[ir.IRBuilder,
     return ir.IRBuilder(function.append_basic_block()), list(function.args)
 
 
-def _pause(builder: ir.IRBuilder) -> None:
+def pause(builder: ir.IRBuilder) -> None:
     """Tell the CPU that this is a waiting loop, where it knows how to be told."""
     if "x86" in llvm.get_default_triple():
         name, module = "llvm.x86.sse2.pause", builder.module
@@ -86,7 +86,7 @@ def _write_wait(module: ir.Module) -> None:
     over = builder.icmp_signed("==", count, ir.Constant(_INT, 0))
     builder.cbranch(builder.or_(complete, over), done, again)
     builder.position_at_end(again)
-    _pause(builder)
+    pause(builder)
     count.add_incoming(builder.sub(count, ir.Constant(_INT, 1)), again)
     builder.branch(look)
     builder.position_at_end(done)
@@ -113,7 +113,7 @@ def _write_serve(module: ir.Module) -> None:
     builder.cbranch(builder.icmp_signed("!=", posted, finished), job, idle)
 
     builder.position_at_end(idle)
-    _pause(builder)
+    pause(builder)
     left = builder.sub(count, one)
     count.add_incoming(left, idle)
     builder.cbranch(builder.icmp_signed("==", left, zero), park, look)

@@ -20,7 +20,7 @@ from minincep_kernels.winograd import TILES
 FILTERS = 1 << 17  # floats of filters that stay in the level-2 cache from tile to tile
 SCRATCH = 1 << 18  # floats of transformed tiles in a chunk, or as many as there are filters
 PATCHES = 8 * ROWS  # rows of patches in a chunk
-WORK = 1 << 24  # multiplications in a chunk: enough to make taking it cost nothing
+WORK = 1 << 23  # multiplications in a chunk: enough to make taking it cost nothing
 
 
 @dataclass(frozen=True)

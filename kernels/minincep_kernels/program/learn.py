@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from minincep_kernels.intrinsics import address_of, get, load, load_first, put, put_place, store
 from minincep_kernels.jit import inlined
 from minincep_kernels.microkernel import COLUMNS, ROWS
 from minincep_kernels.outer import outer
@@ -28,19 +29,9 @@ from minincep_kernels.program.loop import compile_program, program
 from minincep_kernels.program.memory import Memory
 from minincep_kernels.program.products import Pair
 from minincep_kernels.program.task import TASK, Task
-from minincep_kernels.program.tiles import SIZES, find_inputs, tile_position
+from minincep_kernels.program.tiles import SIZES, find_inputs, tile_position, up
 from minincep_kernels.transpose import transpose
-from minincep_kernels.vectors import (
-    LANES,
-    address_of,
-    get,
-    load,
-    load_first,
-    put,
-    put_place,
-    store,
-    table_of,
-)
+from minincep_kernels.vectors import LANES, table_of
 from minincep_kernels.winograd import transform_input
 from minincep_kernels.winograd_gradient import (
     transform_filter_gradient,
@@ -48,8 +39,8 @@ from minincep_kernels.winograd_gradient import (
     transform_output_gradient,
 )
 
-BLOCK = 384  # terms of a sum that are worked out at a time
-FAR_APART = 128  # floats from pixel to pixel, from which on a copy of what a tile reads pays
+BLOCK = 192  # terms of a sum that are worked out at a time
+FAR_APART = 100  # floats from pixel to pixel, from which on a copy of what a tile reads pays
 WIDTH = -(-ROWS // LANES) * LANES  # floats that the rows of a tile take in scratch memory
 DEPTHS = 32  # rows of packed filters in a chunk of TRANSFORM_FILTERS
 
@@ -65,12 +56,6 @@ DEPTHS = 32  # rows of packed filters in a chunk of TRANSFORM_FILTERS
 
 
 @inlined
-def _up(channels: int) -> int:
-    """The next multiple of `LANES`."""
-    return -(-channels // LANES) * LANES
-
-
-@inlined
 def _part(index: int, parts: int, total: int) -> Pair:
     """First and last of an even share."""
     return index * total // parts, (index + 1) * total // parts
@@ -83,7 +68,7 @@ def _pack(task: Any, chunk: int, memory: Memory) -> None:
     panel, tap = divmod(chunk, taps)
     column = panel * COLUMNS
     count = min(COLUMNS, task.columns - column)
-    width = min(COLUMNS, _up(task.columns - column))
+    width = min(COLUMNS, up(task.columns - column))
     place = task.out_offset + column * taps * task.rows + tap * task.rows * width
     if task.turned:
         source = task.in_offset + ((taps - 1 - tap) * task.columns + column) * task.rows
@@ -130,7 +115,7 @@ def _transform_filters(task: Any, chunk: int, memory: Memory) -> None:
     blocks = -(-task.rows // DEPTHS)
     panel, block = divmod(chunk, blocks)
     column = panel * COLUMNS
-    width = min(COLUMNS, _up(task.columns - column))
+    width = min(COLUMNS, up(task.columns - column))
     source = task.in_offset + column * taps * task.rows
     place = task.out_offset + column * task.rows
     first, last = _part(block, blocks, task.rows)
@@ -140,7 +125,7 @@ def _transform_filters(task: Any, chunk: int, memory: Memory) -> None:
             put_place(memory.places, tap, address_of(memory.x, offset))
         transform_filters(
             *(memory.routines, task.tile, memory.places, memory.out, place + k * width),
-            *(task.rows * _up(task.columns), width),
+            *(task.rows * up(task.columns), width),
         )
 
 
@@ -148,7 +133,7 @@ def _transform_filters(task: Any, chunk: int, memory: Memory) -> None:
 def _transform_input(task: Any, chunk: int, memory: Memory) -> None:
     """Some tiles of the images."""
     first, last = _part(chunk, task.chunks, task.depth)
-    pitch = _up(task.channels)
+    pitch = up(task.channels)
     for index in range(first, last):
         find_inputs(task, index, memory)
         transform_input(
@@ -161,7 +146,7 @@ def _transform_input(task: Any, chunk: int, memory: Memory) -> None:
 def _transform_output_gradient(task: Any, chunk: int, memory: Memory) -> None:
     """Some tiles of the output gradient; what lies outside the picture is zero."""
     first, last = _part(chunk, task.chunks, task.depth)
-    pitch = _up(task.out_channels)
+    pitch = up(task.out_channels)
     down, across, _, _ = SIZES[task.tile]
     nothing = address_of(memory.weights, 0)
     for index in range(first, last):
@@ -370,7 +355,7 @@ def scratch_of(task: Any) -> int:
     """Floats of scratch memory that a chunk of a task needs."""
     if task["kind"] not in (Task.PRODUCTS, Task.TAPS):
         return 0
-    pixels = max(BLOCK, int(task["out_width"])) if task["kind"] == Task.TAPS else BLOCK + 1
+    pixels = max(BLOCK, int(task["out_width"])) if task["kind"] == Task.TAPS else BLOCK
     return -(-int(task["chunk_rows"]) // ROWS) * pixels * WIDTH
 
 

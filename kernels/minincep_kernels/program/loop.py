@@ -26,6 +26,7 @@ from numba.core.compiler import Flags, compile_extra
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from minincep_kernels.program.crew import pause
 from minincep_kernels.program.memory import Memory
 from minincep_kernels.program.step import CLAIMED, COUNTERS, FINISHED
 from minincep_kernels.vectors import INT, whole
@@ -61,11 +62,7 @@ def _pause(typing: Any) -> Any:
     """Tell the CPU that this is a waiting loop, where it knows how to be told."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if "x86" in builder.module.triple:
-            name = "llvm.x86.sse2.pause"
-            known = builder.module.globals.get(name)
-            nothing = ir.FunctionType(ir.VoidType(), [])
-            builder.call(known or ir.Function(builder.module, nothing, name), [])
+        pause(builder)
         return context.get_dummy_value()
 
     return types.void(), generate

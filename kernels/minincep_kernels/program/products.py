@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minincep_kernels.intrinsics import get, put
 from minincep_kernels.jit import inlined
 from minincep_kernels.microkernel import COLUMNS, ROWS, height_of, tile
 from minincep_kernels.program.memory import Memory
-from minincep_kernels.vectors import get, put
 
 Pair = tuple[int, int]  # first, last
 

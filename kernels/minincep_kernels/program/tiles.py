@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from minincep_kernels.intrinsics import address_of, put_place
 from minincep_kernels.jit import inlined
 from minincep_kernels.microkernel import COLUMNS
 from minincep_kernels.program.memory import Memory
 from minincep_kernels.program.products import Pair, Patches, Rows, floor_of, panel
 from minincep_kernels.program.step import PLACES
-from minincep_kernels.vectors import LANES, address_of, put_place
+from minincep_kernels.vectors import LANES
 from minincep_kernels.winograd import TILES, transform_input, transform_output
 
 # (outputs down, outputs across, inputs down, inputs across) of each tile.
@@ -36,7 +37,7 @@ def tiles_of(step: Any) -> Pair:
 
 
 @inlined
-def _up(channels: int) -> int:
+def up(channels: int) -> int:
     """The next multiple of `LANES`."""
     return -(-channels // LANES) * LANES
 
@@ -46,7 +47,7 @@ def winograd(step: Any, rows: Pair, columns: Pair, memory: Memory) -> None:
     """Tiles rows[0] to rows[1] of the batch, by columns[0] to columns[1]."""
     _, _, inputs_down, inputs_across = SIZES[step.tile]
     products, count = inputs_down * inputs_across, rows[1] - rows[0]
-    depth, width = _up(step.channels), _up(columns[1] - columns[0])
+    depth, width = up(step.channels), up(columns[1] - columns[0])
     m = products * count * depth  # where M begins in scratch memory; V begins at 0
     dropped = m + products * count * width
 
@@ -56,7 +57,7 @@ def winograd(step: Any, rows: Pair, columns: Pair, memory: Memory) -> None:
             *(memory.routines, step.tile, memory.places, 0),
             *(memory.scratch, index * depth, count * depth, step.channels),
         )
-    filters = step.channels * _up(step.out_channels)
+    filters = step.channels * up(step.out_channels)
     for product in range(products):
         _multiply(
             step,
@@ -124,7 +125,7 @@ def _multiply(
     step: Any, memory: Memory, rows: int, columns: Pair, filters: int, v: int, m: int
 ) -> None:
     """V U of one product for all tiles of the chunk; v and m are their places in scratch memory."""
-    depth, width = _up(step.channels), _up(columns[1] - columns[0])
+    depth, width = up(step.channels), up(columns[1] - columns[0])
     patches = Patches(memory.scratch, v, depth, (1, 1), (0, 0), step.channels)
     for column in range(columns[0], columns[1], COLUMNS):
         panel(
@@ -135,7 +136,7 @@ def _multiply(
             0,  # the sums start from zeros
             Rows(memory.scratch, m + column - columns[0], width),
             Rows(memory.scratch, -1, 0),
-            min(COLUMNS, _up(step.out_channels - column)),
+            min(COLUMNS, up(step.out_channels - column)),
             np.float32(-np.inf),
             (0, 1),
             False,

@@ -4,20 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from minincep_kernels.intrinsics import add, get, load, maximum, multiply, put, splat, store_up_to
 from minincep_kernels.jit import inlined
 from minincep_kernels.program.memory import Memory
 from minincep_kernels.program.products import Pair, floor_of
-from minincep_kernels.vectors import (
-    LANES,
-    add,
-    get,
-    load,
-    maximum,
-    multiply,
-    put,
-    splat,
-    store_up_to,
-)
+from minincep_kernels.vectors import LANES
 
 
 @inlined

@@ -3,11 +3,11 @@
 from minincep.autograd.ops.activation import relu as relu
 from minincep.autograd.ops.arithmetic import add as add
 from minincep.autograd.ops.arithmetic import add_bias as add_bias
-from minincep.autograd.ops.arithmetic import add_scaled as add_scaled
 from minincep.autograd.ops.arithmetic import matmul as matmul
 from minincep.autograd.ops.arithmetic import multiply as multiply
 from minincep.autograd.ops.arithmetic import scale as scale
 from minincep.autograd.ops.convolution import conv2d as conv2d
+from minincep.autograd.ops.convolution import residual_conv2d as residual_conv2d
 from minincep.autograd.ops.embedding import centre_loss as centre_loss
 from minincep.autograd.ops.embedding import triplet_loss as triplet_loss
 from minincep.autograd.ops.loss import log_softmax as log_softmax

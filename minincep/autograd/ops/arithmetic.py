@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 
 from minincep.autograd.op import op
-from minincep.autograd.ops.activation import relu
-from minincep.autograd.tensor import Tensor
 from minincep_kernels import Array, elementwise, norm
 from minincep_kernels.errors import ShapeError
 
@@ -87,51 +85,6 @@ def _(
     residuals: Any, gy: Array, needs: tuple[bool, ...], *, factor: float
 ) -> tuple[Array | None, ...]:
     return (elementwise.scale(gy, factor),)
-
-
-def _check_alike(x: Array, change: Array) -> None:
-    if x.shape != change.shape:
-        raise ShapeError(f"add_scaled takes arrays of one shape, got {x.shape} and {change.shape}")
-
-
-@op
-def add_scaled(x: Array, change: Array, *, factor: float, with_relu: bool) -> tuple[Array, Any]:
-    """X + factor change, then a ReLU if wanted: two arrays of one shape -> that shape.
-
-    The end of a residual block, in one pass over memory.
-
-    Raises
-    ------
-    ShapeError
-        If the shapes differ.
-    """
-    _check_alike(x, change)
-    y = elementwise.add_scaled(x, change, factor, relu=with_relu)
-    return y, (y,) if with_relu else ()
-
-
-@add_scaled.shape
-def _(x: Array, change: Array, **_: Any) -> tuple[int, ...]:
-    _check_alike(x, change)
-    return x.shape
-
-
-@add_scaled.vjp
-def _(
-    residuals: Any, gy: Array, needs: tuple[bool, ...], *, factor: float, with_relu: bool
-) -> tuple[Array | None, ...]:
-    if not with_relu:
-        return gy, (elementwise.scale(gy, factor) if needs[1] else None)
-    (y,) = residuals
-    if not needs[1]:
-        return elementwise.relu_gradient(y, gy), None
-    return elementwise.add_scaled_gradients(y, gy, factor)
-
-
-@add_scaled.parts
-def _(x: Any, change: Any, *, factor: float, with_relu: bool) -> Tensor:
-    y = add(x, scale(change, factor=factor))
-    return relu(y) if with_relu else y
 
 
 @op

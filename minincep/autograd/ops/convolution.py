@@ -1,21 +1,29 @@
-"""Convolution."""
+"""Convolution, and the end of a residual block, which is one and what follows it."""
 
 from typing import Any
 
 import minincep_kernels.conv2d  # noqa: F401  (registers the variants)
 from minincep.autograd.op import op
-from minincep_kernels import Array, norm
+from minincep.autograd.ops.activation import relu
+from minincep.autograd.ops.arithmetic import add, scale
+from minincep.autograd.tensor import Tensor
+from minincep_kernels import Array, elementwise, norm
 from minincep_kernels.errors import ShapeError
 from minincep_kernels.registry import choose
 from minincep_kernels.shapes import Conv2dShape, Padding, conv2d_shape
 
 
 def _checked(
-    x: Array, filters: Array, bias: Array | None, stride: tuple[int, int], padding: Padding
+    x: Array,
+    filters: Array,
+    bias: Array | None,
+    stride: tuple[int, int],
+    padding: Padding,
+    name: str = "conv2d",
 ) -> Conv2dShape:
     shape = conv2d_shape(x.shape, filters.shape, stride, padding)
     if bias is not None and bias.shape != (shape.out_channels,):
-        raise ShapeError(f"conv2d: bias must be ({shape.out_channels},), got {bias.shape}")
+        raise ShapeError(f"{name}: bias must be ({shape.out_channels},), got {bias.shape}")
     return shape
 
 
@@ -71,3 +79,58 @@ def _(residuals: Any, gy: Array, needs: tuple[bool, ...], **_: Any) -> tuple[Arr
     gx = input_gradient(gy, filters, shape) if needs[0] else None
     gw = filter_gradient(x, gy, shape) if needs[1] else None
     return gx, gw, norm.channel_sums(gy) if needs[2] else None
+
+
+def _checked_residual(x: Array, branches: Array, filters: Array, bias: Array) -> Conv2dShape:
+    shape = _checked(branches, filters, bias, (1, 1), "valid", "residual_conv2d")
+    if x.shape != shape.output:
+        raise ShapeError(
+            f"residual_conv2d: x {x.shape} takes a change of its own shape, got {shape.output}"
+        )
+    return shape
+
+
+@op
+def residual_conv2d(
+    x: Array, branches: Array, filters: Array, bias: Array, *, factor: float, with_relu: bool
+) -> tuple[Array, Any]:
+    """X + factor (branches * filters + bias), then a ReLU if wanted: the end of a residual block.
+
+    (N, H, W, C), (N, H, W, B), (1, 1, B, C), (C,) -> (N, H, W, C).  All that follows the product is
+    one pass over it, in place.
+
+    Raises
+    ------
+    ShapeError
+        If the convolution is none, or gives another shape than that of x.
+    """
+    shape = _checked_residual(x, branches, filters, bias)
+    y = choose("conv2d", shape).forward(branches, filters, shape)
+    elementwise.finish_residual(x, bias, factor, y, relu=with_relu)
+    input_gradient = choose("conv2d", shape, "input_gradient").input_gradient
+    filter_gradient = choose("conv2d", shape, "filter_gradient").filter_gradient
+    kept = y if with_relu else None
+    return y, (kept, branches, filters, shape, input_gradient, filter_gradient)
+
+
+@residual_conv2d.shape
+def _(x: Array, branches: Array, filters: Array, bias: Array, **_: Any) -> tuple[int, ...]:
+    return _checked_residual(x, branches, filters, bias).output
+
+
+@residual_conv2d.vjp
+def _(
+    residuals: Any, gy: Array, needs: tuple[bool, ...], *, factor: float, with_relu: bool
+) -> tuple[Array | None, ...]:
+    y, branches, filters, shape, input_gradient, filter_gradient = residuals
+    number = gy.dtype.type(factor)  # of the filters and their gradient, which are small
+    g, sums = (gy, norm.channel_sums(gy)) if y is None else norm.relu_gradient_sums(y, gy)
+    gbranches = input_gradient(g, filters * number, shape) if needs[1] else None
+    gw = filter_gradient(branches, g, shape) * number if needs[2] else None
+    return g, gbranches, gw, sums * number
+
+
+@residual_conv2d.parts
+def _(x: Any, branches: Any, filters: Any, bias: Any, *, factor: float, with_relu: bool) -> Tensor:
+    y = add(x, scale(conv2d(branches, filters, bias), factor=factor))
+    return relu(y) if with_relu else y

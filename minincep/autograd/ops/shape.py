@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from minincep.autograd.op import op
+from minincep.autograd.tensor import Part
 from minincep_kernels import Array, elementwise
 from minincep_kernels.errors import ShapeError
 
@@ -65,7 +66,7 @@ def _chosen(x: Array, first: int, last: int) -> tuple[int, ...]:
 
 @op
 def channels(x: Array, *, first: int, last: int) -> tuple[Array, Any]:
-    """Some channels, from the first to below the last: (..., C) -> (..., last - first).
+    """Some channels, from the first to below the last: (..., C) -> (..., last - first), a view.
 
     Raises
     ------
@@ -73,7 +74,7 @@ def channels(x: Array, *, first: int, last: int) -> tuple[Array, Any]:
         If x has not all of them, or there would be none.
     """
     _chosen(x, first, last)
-    return elementwise.part(x, first, last), (x.shape[-1],)
+    return x[..., first:last], (x.shape[-1],)
 
 
 @channels.shape
@@ -82,11 +83,9 @@ def _(x: Array, *, first: int, last: int) -> tuple[int, ...]:
 
 
 @channels.vjp
-def _(
-    residuals: Any, gy: Array, needs: tuple[bool, ...], *, first: int, last: int
-) -> tuple[Array | None, ...]:
+def _(residuals: Any, gy: Array, needs: tuple[bool, ...], *, first: int, last: int) -> tuple[Part]:
     (all_channels,) = residuals
-    return (elementwise.widen(gy, first, all_channels),)
+    return (Part(gy, first, all_channels),)
 
 
 @op

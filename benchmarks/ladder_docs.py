@@ -36,7 +36,9 @@ PAGES = [
     *(LADDER / f"{name}.md" for name in ("README", "gemm", "conv2d", "norm_and_pool")),
     ROOT / "docs/kernels.md",
 ]
-BLOCK = re.compile(r"^<!-- make: (\w+) ([^\n]+?) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^<!-- make: (\w+) ([^\n]+?) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL
+)
 
 
 def functions(file: str, names: list[str]) -> str:

@@ -16,9 +16,15 @@ def test_pages_are_what_is_made_of_the_sources(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     made = ladder_docs.filled(text)
     assert made == text, "run: python benchmarks/ladder_docs.py"
-    assert text.count("<!-- make:") == text.count("<!-- end -->") == len(re.findall("e: ", "".join(
-        f"e: {kind}" for kind, _, _ in ladder_docs.BLOCK.findall(text)
-    )))
+    assert (
+        text.count("<!-- make:")
+        == text.count("<!-- end -->")
+        == len(
+            re.findall(
+                "e: ", "".join(f"e: {kind}" for kind, _, _ in ladder_docs.BLOCK.findall(text))
+            )
+        )
+    )
 
 
 def test_every_rung_has_its_docstring_in_a_page() -> None:

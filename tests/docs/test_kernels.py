@@ -52,9 +52,7 @@ Run = Callable[[str], tuple[int, str]]
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command where the documentation expects its files: -> status, all that it says."""
     for name in ("docs", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)

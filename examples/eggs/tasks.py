@@ -93,7 +93,7 @@ TRANSFER_TEST = Pictures("broken", 1000, 502, UNSEEN)
 def default_training(seed: int) -> dict[str, Pictures]:
     """What the network that comes along learns from, and what its curves are drawn with."""
     return {
-        "train": Pictures("pairs", 4096, 1000 + seed, SEEN),
+        "train": Pictures("pairs", 8192, 1000 + seed, SEEN),
         "val": Pictures("broken", 400, 1500 + seed, SEEN),
     }
 

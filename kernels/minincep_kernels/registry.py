@@ -31,6 +31,9 @@ Part = Literal["forward", "input_gradient", "filter_gradient"]
 # Of a sum of products in float32, in any order: rounding, and nothing else.
 DIRECT_TOLERANCE = 1e-5
 
+# The same, of terms that are added one after the other: the more, the further it goes astray.
+IN_SEQUENCE_TOLERANCE = 4e-5
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 

@@ -27,6 +27,9 @@ class Operation:
         (shape, generator) -> the arrays that a variant gets, by the names of its arguments.
     exact
         (arrays as float64, shape) -> the results, worked out in float64 without our kernels.
+    control
+        (arrays) -> anything: what NumPy does with the same memory, in the way of the operation, as
+        a measure of what the machine gives at a moment.
     axes
         What the axes of a result are called.
     results
@@ -35,6 +38,7 @@ class Operation:
 
     draw: Callable[[Any, np.random.Generator], dict[str, Array]]
     exact: Callable[..., Array | tuple[Array, ...]]
+    control: Callable[..., object]
     axes: tuple[str, ...]
     results: tuple[str, ...] = ("",)
 
@@ -146,6 +150,15 @@ def _normalize(x: Array, affine: Array, shape: NormalizeShape) -> Array:
     return np.maximum(y, 0) if shape.relu else y
 
 
+def _one_tap(x: Array, filters: Array) -> object:
+    """All pixels by the filters of one tap."""
+    return x.reshape(-1, x.shape[-1]) @ filters[0, 0]
+
+
+def _one_pass(x: Array, *_: Array) -> object:
+    return np.maximum(x, 0)
+
+
 def _windows(x: Array, shape: Pool2dShape, outside: float) -> Any:
     """For each tap (u, v), the pixels that it meets: (N, OH, OW, C)."""
     top, bottom, left, right = shape.padding
@@ -160,10 +173,10 @@ def _windows(x: Array, shape: Pool2dShape, outside: float) -> Any:
 
 PICTURE = ("picture", "row", "column", "channel")
 OPERATIONS = {
-    "gemm": Operation(_draw_gemm, _gemm, ("row", "column")),
-    "conv2d": Operation(_draw_conv2d, _conv2d, PICTURE),
-    "moments": Operation(_draw_moments, _moments, ("channel",), ("mean", "variance")),
-    "normalize": Operation(_draw_normalize, _normalize, ("row", "channel")),
-    "max_pool2d": Operation(_draw_images, _max_pool2d, PICTURE, ("largest", "place")),
-    "avg_pool2d": Operation(_draw_images, _avg_pool2d, PICTURE),
+    "gemm": Operation(_draw_gemm, _gemm, np.matmul, ("row", "column")),
+    "conv2d": Operation(_draw_conv2d, _conv2d, _one_tap, PICTURE),
+    "moments": Operation(_draw_moments, _moments, _one_pass, ("channel",), ("mean", "variance")),
+    "normalize": Operation(_draw_normalize, _normalize, _one_pass, ("row", "channel")),
+    "max_pool2d": Operation(_draw_images, _max_pool2d, _one_pass, PICTURE, ("largest", "place")),
+    "avg_pool2d": Operation(_draw_images, _avg_pool2d, _one_pass, PICTURE),
 }

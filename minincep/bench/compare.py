@@ -3,14 +3,16 @@
 Two runs on a shared machine differ by several per cent for no reason of the kernel: the clock is
 another, a neighbour has come.  Four things are done about it.
 
-- Times are held against the peak of multiply-adds, which was measured just before each of them: a
-  slower clock, or a core that is shared, slows both.
+- Times are held against a control, which was timed just before each of them: what NumPy does with
+  the same arrays, a matrix product or a pass.  A slower clock, a core or a cache that is shared,
+  arrays in other places of memory: all that slows both.  (The peak of multiply-adds alone, which
+  stands in where there is no control, does not tell of caches and memory.)
 - Repeats that follow each other are alike, and some are interrupted.  So a few of them are one
   observation, a block, by their median.
 - Blocks are compared by their ranks (Mann and Whitney 1947, "On a test of whether one of two random
   variables is stochastically larger than the other"): no distribution is assumed, and one bad block
   is one rank.  And a row counts as slower only if it is significantly so by more than a margin,
-  which stands for what the peak does not tell, such as where in memory the arrays lie.
+  which stands for what the control does not tell.
 - Among many rows, some are unusual by luck: levels are corrected for their number (Holm 1979, "A
   simple sequentially rejective multiple test procedure").
 """
@@ -37,7 +39,7 @@ class Verdict:
     Attributes
     ----------
     ratio
-        The new time over the old one, each held against its peak.
+        The new time over the old one, each held against its control.
     p
         How likely so large a difference is if there is none above the margin, for all rows
         together.
@@ -71,7 +73,8 @@ def compare(old: Record, new: Record, margin: float = MARGIN) -> list[Verdict]:
         raise RecordError(
             "the records have no row in common: the same variant, shape, threads and caches"
         )
-    found = [_ratio_and_p(first, second, margin) for first, second in pairs]
+    controlled = _numpy(old) == _numpy(new)  # another NumPy is another control
+    found = [_ratio_and_p(first, second, margin, controlled) for first, second in pairs]
     corrected = _holm([p for _, p in found])
     return [
         Verdict(row, ratio, p)
@@ -83,17 +86,26 @@ def _hardware(record: Record) -> list[object]:
     return [record.machine.get(name) for name in ("cpu", "cores", "lanes", "caches")]
 
 
-def _ratio_and_p(old: Row, new: Row, margin: float) -> tuple[float, float]:
-    before, after = blocks(old), blocks(new)
+def _numpy(record: Record) -> object:
+    versions = record.machine.get("versions")
+    return versions.get("numpy") if isinstance(versions, dict) else None
+
+
+def _ratio_and_p(old: Row, new: Row, margin: float, controlled: bool) -> tuple[float, float]:
+    controlled = controlled and bool(old.control and new.control)
+    before, after = (blocks(row, controlled) for row in (old, new))
     slower = stats.mannwhitneyu(after, before + np.log1p(margin), alternative="greater")
     faster = stats.mannwhitneyu(after, before - np.log1p(margin), alternative="less")
     ratio = float(np.exp(np.median(after) - np.median(before)))
     return ratio, min(1.0, 2 * float(min(slower.pvalue, faster.pvalue)))
 
 
-def blocks(row: Row) -> Array:
-    """For each block of repeats, the logarithm of the operations that the time was worth."""
-    worth = np.log(row.seconds) + np.log(row.peak)
+def blocks(row: Row, controlled: bool = True) -> Array:
+    """For each block of repeats, the logarithm of what the time was worth.
+
+    That is in times of the control, or in operations.
+    """
+    worth = np.log(row.seconds) + (-np.log(row.control) if controlled else np.log(row.peak))
     count = max(len(worth) // BLOCK, min(BLOCKS, len(worth)))
     return np.array([np.median(part) for part in np.array_split(worth, count)])
 

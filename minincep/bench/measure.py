@@ -5,13 +5,18 @@ A shared machine is never the same twice, so
 - the variants take turns, in another order in each round, and what the machine does to one of them
   it does to all;
 - a turn is long enough for the clock, several calls if need be;
-- in each round, the peak of multiply-adds is measured, too: `compare` divides by it;
+- before each round, the arrays move: where they happen to lie, and what else falls on the same
+  lines of a cache, makes some per cent, for a whole run if they stayed (Mytkowicz et al. 2009,
+  "Producing wrong data without doing anything obviously wrong!", ASPLOS);
+- beside each turn, the peak of multiply-adds is measured, for the roof of that very moment, and a
+  control, NumPy on the same arrays: `compare` divides by it;
 - the first call, which compiles, is not counted.
 
 A turn begins with a call that does not count, so that the caches hold the arrays; or, flushed, each
 call begins with caches that hold something else.
 """
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -105,6 +110,7 @@ class Bench:
             roof = self.gauge.roof_since(first)
             rows: list[Row] = []
             for round_ in range(max((one.repeats for one in contenders), default=0)):
+                case.move(self._generator)
                 self._round([one for one in contenders if round_ < one.repeats])
                 medians = {one.variant.name: statistics.median(one.seconds) for one in contenders}
                 rows = [one.row(case.workload, self.threads, roof, medians) for one in contenders]
@@ -122,8 +128,7 @@ class Bench:
         for index in self._generator.permutation(len(contenders)):
             if self.threads > 1:
                 time.sleep(PAUSE)
-            peak = self.gauge.compute()
-            contenders[index].take_turn(self.gauge, peak)
+            contenders[index].take_turn(self.gauge)
 
 
 class _Contender:
@@ -135,22 +140,34 @@ class _Contender:
         self.variant = variant
         self.seconds: list[float] = []
         self._peak: list[float] = []
+        self._control: list[float] = []
         self._case, self._checked, self._once, self._settings = case, checked, once, settings
-        self._calls = 1 if settings.flushed else max(1, round(settings.turn / once))
+        start = time.perf_counter()
+        case.control()
+        control = time.perf_counter() - start
+        self._calls, self._controls = (
+            1 if settings.flushed else max(1, round(settings.turn / one)) for one in (once, control)
+        )
         affordable = int(settings.budget / (once * self._calls))
         self.repeats = min(settings.repeats, max(LEAST, affordable))
 
-    def take_turn(self, gauge: Gauge, peak: float) -> None:
-        """Time some calls."""
+    def take_turn(self, gauge: Gauge) -> None:
+        """Time some calls, and what they are held against."""
+        self._peak.append(gauge.compute())
+        call = functools.partial(self._case.call, self.variant)
+        self.seconds.append(self._time(call, self._calls, gauge))
+        self._control.append(self._time(self._case.control, self._controls, gauge))
+
+    def _time(self, call: Callable[[], object], calls: int, gauge: Gauge) -> float:
+        """Seconds of a call, of so many."""
         if self._settings.flushed:
             gauge.flush()
         elif self._once < LONG:
-            self._case.call(self.variant)
+            call()
         start = time.perf_counter()
-        for _ in range(self._calls):
-            self._case.call(self.variant)
-        self.seconds.append((time.perf_counter() - start) / self._calls)
-        self._peak.append(peak)
+        for _ in range(calls):
+            call()
+        return (time.perf_counter() - start) / calls
 
     def row(self, workload: Workload, threads: int, roof: Roof, medians: dict[str, float]) -> Row:
         shape, variant = workload.shape, self.variant
@@ -173,6 +190,7 @@ class _Contender:
             work=work,
             seconds=list(self.seconds),
             peak=list(self._peak),
+            control=list(self._control),
             median=median,
             compile_seconds=max(0.0, self._checked.first_seconds - median),
             error=self._checked.error,

@@ -50,6 +50,9 @@ class Row:
         For each repeat, the time of one call.
     peak
         For each repeat, operations a second of multiply-adds alone, measured beside it.
+    control
+        For each repeat, the time of NumPy's own work on the same arrays, measured beside it; none
+        for whole networks.
     compile_seconds
         What the first call took longer: compiling, or reading what was compiled before.
     error, tolerance
@@ -77,6 +80,7 @@ class Row:
     work: float
     seconds: list[float]
     peak: list[float]
+    control: list[float]
     median: float
     compile_seconds: float
     error: float
@@ -262,6 +266,7 @@ _ROW = {
     "work": _AMOUNT,
     "seconds": _SERIES,
     "peak": _SERIES,
+    "control": (lambda x: x == [] or _are_positive(x), "a list of numbers"),
     "median": _POSITIVE,
     "compile_seconds": _AMOUNT,
     "error": _AMOUNT,
@@ -303,4 +308,6 @@ class _Reader:
         row = Row(**self.fields(content, where, _ROW))
         if len(row.peak) != len(row.seconds):
             raise self.error(where, "has not as many 'peak' as 'seconds'")
+        if len(row.control) not in (0, len(row.seconds)):
+            raise self.error(where, "has not as many 'control' as 'seconds'")
         return row

@@ -11,6 +11,9 @@ from minincep.bench.workloads import Workload
 from minincep_kernels import Array
 from minincep_kernels.registry import Variant
 
+LINE = 64  # bytes of a cache line
+PLACES = 64  # of which a page has so many
+
 
 class RefusedError(Exception):
     """A variant is wrong: the message says on which shape, where, and how."""
@@ -34,6 +37,19 @@ class Case:
 
     def call(self, variant: Variant) -> Any:
         return variant.forward(*self.arrays.values(), self.workload.shape)
+
+    def move(self, generator: np.random.Generator) -> None:
+        """Copy the arrays to other places in memory, each on a cache line of its own."""
+        for name, array in self.arrays.items():
+            room = np.empty(array.nbytes + PLACES * LINE, np.uint8)
+            start = -room.ctypes.data % LINE + int(generator.integers(PLACES)) * LINE
+            moved = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+            moved[...] = array
+            self.arrays[name] = moved
+
+    def control(self) -> None:
+        """Let NumPy do something with the same arrays; see `arrays.Operation`."""
+        arrays.OPERATIONS[self.workload.op].control(*self.arrays.values())
 
     def verify(self, variant: Variant) -> Checked:
         """Run a variant once.

@@ -27,9 +27,9 @@ def command(old: Path, new: Path, margin: float, as_json: bool) -> None:
     """What is slower or faster in the record NEW than in OLD, beyond what is noise.
 
     Both on one machine, by 'minincep bench ... --repeats 60 --save FILE': the more repeats, the
-    smaller the differences that can be told from noise.  Times are held against the peak of the
-    machine at that moment, ranks are tested (Mann and Whitney), levels corrected for the number of
-    rows (Holm).
+    smaller the differences that can be told from noise.  Times are held against what NumPy took on
+    the same arrays at that moment, ranks are tested (Mann and Whitney), levels corrected for the
+    number of rows (Holm).
     """
     from minincep.bench import compare, record
 

@@ -20,6 +20,7 @@ ROW = Row(
     work=5e5,
     seconds=[1e-3, 2e-3, 3e-3],
     peak=[1e11, 1.1e11, 1.2e11],
+    control=[1e-3, 1.1e-3, 1.2e-3],
     median=2e-3,
     compile_seconds=0.5,
     error=1e-7,

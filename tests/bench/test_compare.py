@@ -18,16 +18,26 @@ def row(
     factor: float = 1.0,
     noise: float = 0.01,
     clock: float = 1.0,
+    memory: float = 1.0,
     repeats: int = 60,
     label: str = "",
 ) -> Row:
-    """Times of a kernel on a machine whose clock wanders, and that is interrupted now and then."""
+    """Times of a kernel on a machine whose clock wanders, and that is interrupted now and then.
+
+    Its memory may be slower than on another day, which the peak does not show, only the control.
+    """
     wander = clock * np.exp(np.cumsum(generator.normal(0, 0.01, repeats)))
     stolen = np.where(generator.random(repeats) < 0.2, generator.uniform(1, 3, repeats), 1)
     seconds = 1e-3 * factor * stolen * np.exp(np.abs(generator.normal(0, noise, repeats))) / wander
     peak = 1e11 * wander * np.exp(-np.abs(generator.normal(0, noise, repeats)))
+    control = 2e-3 * memory * np.exp(np.abs(generator.normal(0, noise, repeats))) / wander
     return replace(
-        ROW, seconds=seconds.tolist(), peak=peak.tolist(), label=label, shape={"model": label}
+        ROW,
+        seconds=(seconds * memory).tolist(),
+        peak=peak.tolist(),
+        control=control.tolist(),
+        label=label,
+        shape={"model": label},
     )
 
 
@@ -54,6 +64,25 @@ def test_the_same_kernel_does_not_differ_whatever_the_clock(clock: float) -> Non
 def test_five_per_cent_are_found_whatever_the_clock(clock: float) -> None:
     assert words(1.05, clock).count("slower") >= 18
     assert words(1 / 1.05, clock).count("faster") >= 18
+
+
+def test_slow_memory_is_not_a_slow_kernel() -> None:
+    generator = np.random.default_rng(4)
+    old, new = row(generator), row(generator, memory=1.2)
+    (verdict,) = verdicts([old], [new])
+    assert verdict.word == "same"
+    assert verdict.ratio == pytest.approx(1, rel=0.02)
+
+
+def test_without_controls_or_with_another_numpy_the_peak_stands_in() -> None:
+    generator = np.random.default_rng(5)
+    old, new = row(generator), row(generator, memory=1.2)
+    (verdict,) = verdicts([replace(old, control=[])], [new])
+    assert verdict.word == "slower"
+    first, second = record().machine, {**record().machine, "versions": {"numpy": "0.1"}}
+    (verdict,) = compare(Record(first, {}, {}, [old]), Record(second, {}, {}, [new]))
+    assert verdict.word == "slower"
+    assert verdict.ratio == pytest.approx(1.2, rel=0.02)
 
 
 def test_the_ratio_is_that_of_the_kernels() -> None:
@@ -91,9 +120,15 @@ def test_few_repeats_tell_nothing() -> None:
 
 
 def test_a_block_is_the_median_of_what_its_times_were_worth() -> None:
-    one = replace(ROW, seconds=[1.0, 2.0, 3.0, 9.0, 1.0] * 16, peak=[6.0, 4.0, 2.0, 1.0, 9.0] * 16)
-    assert blocks(one) == pytest.approx(np.log(8.0 * np.ones(16)))
-    assert len(blocks(replace(ROW, seconds=[1.0] * 11, peak=[1.0] * 11))) == 8
+    one = replace(
+        ROW,
+        seconds=[1.0, 2.0, 3.0, 9.0, 1.0] * 16,
+        peak=[6.0, 4.0, 2.0, 1.0, 9.0] * 16,
+        control=[0.5, 0.5, 0.5, 0.5, 1.0] * 16,
+    )
+    assert blocks(one, False) == pytest.approx(np.log(8.0 * np.ones(16)))
+    assert blocks(one) == pytest.approx(np.log(4.0 * np.ones(16)))
+    assert len(blocks(replace(ROW, seconds=[1.0] * 11, control=[1.0] * 11))) == 8
     assert len(blocks(ROW)) == 3
 
 

@@ -67,6 +67,8 @@ def drop(content: Any) -> None:
         (put(("rows", 1, "seconds", 0), -1.0), "row 2 has a 'seconds' that is not a list of"),
         (put(("rows", 1, "seconds", 0), True), "row 2 has a 'seconds' that is not a list of"),
         (put(("rows", 1, "peak"), [1e9]), "row 2 has not as many 'peak' as 'seconds'"),
+        (put(("rows", 1, "control"), [1e9]), "row 2 has not as many 'control' as 'seconds'"),
+        (put(("rows", 1, "control"), [0]), "row 2 has a 'control' that is not a list of numbers"),
         (put(("rows", 0, "label"), "x" * 2000), "row 1 has a 'label' that is not text"),
         (put(("rows", 0, "cache"), "hot"), "row 1 has a 'cache' that is not \"warm\" or"),
         (put(("rows", 0, "shape"), {"kernel": [[3]]}), "row 1 has a 'shape' that is not the"),

@@ -39,6 +39,7 @@ def row(variant: str, below: str | None, side: int, median: float, **changes: ob
         work=flops,
         seconds=[median / 2, median, 2 * median],
         peak=[1e11] * 3,
+        control=[],
         median=median,
         compile_seconds=0.0,
         error=0.0,

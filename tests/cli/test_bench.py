@@ -203,6 +203,7 @@ def test_compare_tells_what_is_slower(run: Run, tmp_path: Path) -> None:
     for row in (*old.rows, *new.rows):
         row.seconds[:] = [1e-3 + 1e-7 * n for n in range(40)]
         row.peak[:] = [1e11] * 40
+        row.control[:] = [1e-3] * 40
     new.rows[0].seconds[:] = [1.5 * seconds for seconds in new.rows[0].seconds]
     for name, one in (("old", old), ("new", new)):
         record.save(one, tmp_path / name)

@@ -53,7 +53,7 @@ class Limits:
         )
 
 
-FLOAT32 = Limits(1e-4, 1e-2, 1e-1, 2e-1)
+FLOAT32 = Limits(1e-4, 1e-2, 3e-2, 1.5e-1)
 FLOAT64 = Limits(1e-12, 1e-8, 1e-7, 1e-6)
 
 

@@ -16,7 +16,7 @@ from numba import prange
 
 from minincep_kernels import Array
 from minincep_kernels.jit import kernel
-from minincep_kernels.registry import Variant, register
+from minincep_kernels.registry import IN_SEQUENCE_TOLERANCE, Variant, register
 from minincep_kernels.shapes import Conv2dShape
 
 
@@ -118,5 +118,6 @@ register(
         forward=forward,
         input_gradient=input_gradient,
         filter_gradient=filter_gradient,
+        tolerance=IN_SEQUENCE_TOLERANCE,
     )
 )

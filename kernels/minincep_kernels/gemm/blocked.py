@@ -22,7 +22,7 @@ from minincep_kernels import Array
 from minincep_kernels.buffers import empty
 from minincep_kernels.gemm.reordered import add_scaled
 from minincep_kernels.jit import kernel
-from minincep_kernels.registry import variant
+from minincep_kernels.registry import IN_SEQUENCE_TOLERANCE, variant
 from minincep_kernels.shapes import GemmShape
 
 DEPTH, COLUMNS = 128, 512  # of a block: 256 KB in float32
@@ -41,7 +41,7 @@ def _multiply(a: Array, b: Array, out: Array) -> None:
                     add_scaled(a[i, k], b[k, left:right], out[i, left:right])
 
 
-@variant("gemm", name="blocked", below="reordered")
+@variant("gemm", name="blocked", below="reordered", tolerance=IN_SEQUENCE_TOLERANCE)
 def forward(a: Array, b: Array, shape: GemmShape) -> Array:
     out = empty((shape.rows, shape.columns), a.dtype)
     _multiply.serial(a, b, out)

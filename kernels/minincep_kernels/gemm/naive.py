@@ -16,7 +16,7 @@ through all six.
 from minincep_kernels import Array
 from minincep_kernels.buffers import empty
 from minincep_kernels.jit import kernel
-from minincep_kernels.registry import variant
+from minincep_kernels.registry import IN_SEQUENCE_TOLERANCE, variant
 from minincep_kernels.shapes import GemmShape
 
 
@@ -32,7 +32,7 @@ def _multiply(a: Array, b: Array, out: Array) -> None:
             out[i, j] = total
 
 
-@variant("gemm", name="naive")
+@variant("gemm", name="naive", tolerance=IN_SEQUENCE_TOLERANCE)
 def forward(a: Array, b: Array, shape: GemmShape) -> Array:
     out = empty((shape.rows, shape.columns), a.dtype)
     _multiply.serial(a, b, out)

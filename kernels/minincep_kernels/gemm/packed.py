@@ -25,7 +25,7 @@ from minincep_kernels.buffers import empty
 from minincep_kernels.gemm.blocked import COLUMNS, DEPTH
 from minincep_kernels.gemm.reordered import add_scaled
 from minincep_kernels.jit import inlined, kernel
-from minincep_kernels.registry import variant
+from minincep_kernels.registry import IN_SEQUENCE_TOLERANCE, variant
 from minincep_kernels.shapes import GemmShape
 
 
@@ -76,7 +76,7 @@ def _multiply(a: Array, packed: Array, out: Array) -> None:
                     add_scaled(a[i, k], panel[k], out[i, left:right])
 
 
-@variant("gemm", name="packed", below="blocked")
+@variant("gemm", name="packed", below="blocked", tolerance=IN_SEQUENCE_TOLERANCE)
 def forward(a: Array, b: Array, shape: GemmShape) -> Array:
     packed = empty((shape.depth * shape.columns,), b.dtype)
     pack.serial(b, COLUMNS, shape.columns, packed)

@@ -20,7 +20,7 @@ Drepper 2007, "What every programmer should know about memory", section 6.2.1.
 from minincep_kernels import Array
 from minincep_kernels.buffers import empty
 from minincep_kernels.jit import inlined, kernel
-from minincep_kernels.registry import variant
+from minincep_kernels.registry import IN_SEQUENCE_TOLERANCE, variant
 from minincep_kernels.shapes import GemmShape
 
 
@@ -43,7 +43,7 @@ def _multiply(a: Array, b: Array, out: Array) -> None:
             add_scaled(a[i, k], b[k], out[i])
 
 
-@variant("gemm", name="reordered", below="naive")
+@variant("gemm", name="reordered", below="naive", tolerance=IN_SEQUENCE_TOLERANCE)
 def forward(a: Array, b: Array, shape: GemmShape) -> Array:
     out = empty((shape.rows, shape.columns), a.dtype)
     _multiply.serial(a, b, out)

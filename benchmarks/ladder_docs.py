@@ -85,7 +85,7 @@ def difference(old: str, new: str) -> str:
 def about(op: str, name: str) -> str:
     """The docstring, as a quotation."""
     (variant,) = (one for one in session.variants(op) if one.name == name)
-    text = variant.description.replace("``", "`")
+    text = variant.description.replace("``", "`").replace("**", r"\*\*")
     return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
 
 

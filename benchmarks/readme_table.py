@@ -201,8 +201,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         new = rewritten(readme, name, table)
         if wanted.check and new != readme:
             sys.exit(
-                f"the table {name!r} of {README.name} is not what {RESULTS.name}/{name}*.json says: "
-                "run python benchmarks/readme_table.py"
+                f"the table {name!r} of {README.name} is not what {name}*.json in {RESULTS.name} "
+                "says: run python benchmarks/readme_table.py"
             )
         readme = new
     if not wanted.check:

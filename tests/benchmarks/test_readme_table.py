@@ -127,7 +127,7 @@ def test_a_readme_that_does_not_say_what_was_measured_is_told(
     monkeypatch.setattr(readme_table, "RESULTS", tmp_path)
     (tmp_path / "peers.json").write_text(json.dumps(report))
     with pytest.raises(
-        SystemExit, match="the table 'peers' of README.md is not what .* run python"
+        SystemExit, match=r"the table 'peers' of README\.md is not what .* run python"
     ):
         readme_table.main(["--check"])
     assert "old" in readme.read_text(encoding="utf-8")

@@ -94,7 +94,7 @@ def test_fragments_run(path: str, code: str, capsys: pytest.CaptureFixture[str])
 
 def test_the_template_is_refused_until_it_does_something() -> None:
     (variant,) = plugin.load(EXAMPLES / "template.py", ["conv2d"])
-    with pytest.raises(RefusedError, match="'mine' on .* is wrong at .*: got 0, wanted"):
+    with pytest.raises(RefusedError, match=r"'mine' on .* is wrong at .*: got 0, wanted"):
         list(plugin.verify(variant, workloads.shapes("conv2d")))
 
 

@@ -1,11 +1,19 @@
 """Put the figures of `results/*.json` into the README, between the two marks of each report.
 
 python benchmarks/readme_table.py
+python benchmarks/readme_table.py --check   # exit status 1 if they are not what is there
 """
 
+import argparse
 import json
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from minincep.bench import summary
+from minincep.bench.record import Record, load
+from minincep.bench.summary import BEST, Bar
 
 FOLDER = Path(__file__).resolve().parent
 README, RESULTS = FOLDER.parent / "README.md", FOLDER / "results"
@@ -76,6 +84,69 @@ def training_table(report: dict[str, Any]) -> str:
     return "\n".join([*lines, "", versions(report)])
 
 
+def laboratory() -> Record | None:
+    """What `minincep bench` has kept, one file or one an operation: ladder*.json."""
+    paths = sorted(RESULTS.glob("ladder*.json"))
+    return summary.merge([load(path) for path in paths]) if paths else None
+
+
+def ladder_table(record: Record) -> str:
+    """The rungs of the matrix product and of convolution, as Markdown."""
+    return "\n\n".join(f"**{op}**\n\n{ladder_of(record, op)}" for op in ("gemm", "conv2d"))
+
+
+def ladder_of(record: Record, op: str) -> str:
+    """The rungs of an operation, each over all layers, as Markdown."""
+    columns = {
+        (threads, cache): summary.bars(rows)
+        for (other, threads, cache), rows in summary.groups(record.rows).items()
+        if other == op
+    }
+    if not columns:
+        return "*Not measured yet.*"
+    speed = _gigabytes if op in BOUND_BY_BYTES else _gigaflops
+    unit = "GB/s" if op in BOUND_BY_BYTES else "GFLOP/s"
+    titles = ["rung", "takes"]
+    for threads, cache in columns:
+        where = f"{threads} thread{'s' * (threads > 1)}" + (", flushed" if cache != "warm" else "")
+        titles += [f"{where}: {unit}", "of roof", "over rung below"]
+    lines = [row(titles), row(["---", *["---:"] * (len(titles) - 1)])]
+    tables = [{bar.variant: bar for bar in bars} for bars in columns.values()]
+    for name in dict.fromkeys(name for table in tables for name in table):
+        (first, *_) = bars = [table.get(name) for table in tables]
+        label = name if name == BEST else f"`{name}`" + (", beside" * _is_beside(bars))
+        taken = f"{first.taken:.0%}" if first else "–"
+        cells = [cell for bar in bars for cell in _cells(bar, speed)]
+        lines.append(row([label, taken, *cells]))
+    shapes = len({one.label for one in record.rows if one.op == op})
+    report = {"machine": record.machine}
+    note = f"All layers of the three networks, {shapes} shapes. Machine: {machine(report)}."
+    return "\n".join([*lines, "", f"{note} {versions(report)}"])
+
+
+BOUND_BY_BYTES = ("moments", "normalize", "max_pool2d", "avg_pool2d")
+
+
+def _gigaflops(bar: Bar) -> float:
+    return bar.gflops
+
+
+def _gigabytes(bar: Bar) -> float:
+    return bar.gflops / bar.intensity
+
+
+def _is_beside(bars: Sequence[Bar | None]) -> bool:
+    return any(bar is not None and bar.kind == "beside" for bar in bars)
+
+
+def _cells(bar: Bar | None, speed: Callable[[Bar], float]) -> list[str]:
+    """Speed, share of the roof, and times as fast as the rung below."""
+    if bar is None:
+        return ["–"] * 3
+    number = f"{speed(bar):.3g}" + " effective" * bar.effective
+    return [number, f"{bar.share:.0%}", f"{bar.step:.2f}" if bar.step else ""]
+
+
 def machine(report: dict[str, Any]) -> str:
     """Cores, processor, and the vectors that it has."""
     found = report["machine"]
@@ -101,22 +172,41 @@ def row(cells: list[str]) -> str:
 TABLES = {"peers": peers_table, "training": training_table}  # a report results/NAME.json each
 
 
-def rewritten(readme: str, name: str, report: dict[str, Any]) -> str:
-    """The README with the figures of a report in it."""
+def tables() -> dict[str, str]:
+    """The tables of all reports that there are."""
+    found = {}
+    for name, table in TABLES.items():
+        if (path := RESULTS / f"{name}.json").exists():
+            found[name] = table(json.loads(path.read_text(encoding="utf-8")))
+    record = laboratory()
+    return found if record is None else found | {"ladder": ladder_table(record)}
+
+
+def rewritten(readme: str, name: str, table: str) -> str:
+    """The README with a table in it."""
     before, after = f"<!-- {name} -->", f"<!-- /{name} -->"
     head, start, rest = readme.partition(before)
     _, end, tail = rest.partition(after)
     if not (start and end):
         raise ValueError(f"README needs the lines {before} and {after}, in this order.")
-    return f"{head}{start}\n{TABLES[name](report)}\n{end}{tail}"
+    return f"{head}{start}\n{table}\n{end}{tail}"
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Put the figures of results/ into the README.")
+    parser.add_argument("--check", action="store_true", help="only say whether they are there")
+    wanted = parser.parse_args(argv)
     readme = README.read_text(encoding="utf-8")
-    for name in TABLES:
-        if (path := RESULTS / f"{name}.json").exists():
-            readme = rewritten(readme, name, json.loads(path.read_text(encoding="utf-8")))
-    README.write_text(readme, encoding="utf-8")
+    for name, table in tables().items():
+        new = rewritten(readme, name, table)
+        if wanted.check and new != readme:
+            sys.exit(
+                f"the table {name!r} of {README.name} is not what {name}*.json in {RESULTS.name} "
+                "says: run python benchmarks/readme_table.py"
+            )
+        readme = new
+    if not wanted.check:
+        README.write_text(readme, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """The README gets its figures from the reports, and keeps everything else."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import readme_table
+from minincep.bench.record import save
+from tests.bench.records import ROW, record
 
 
 def spread(*rounds: float) -> dict[str, Any]:
@@ -100,16 +103,69 @@ def test_only_what_is_between_the_marks_is_rewritten(
     monkeypatch.setattr(readme_table, "README", readme)
     monkeypatch.setattr(readme_table, "RESULTS", tmp_path)
     (tmp_path / "peers.json").write_text(json.dumps(report))
-    readme_table.main()
+    readme_table.main([])
     answers, steps = readme_table.peers_table(report), readme_table.training_table(training)
     assert readme.read_text(encoding="utf-8") == text(answers, "older")
     (tmp_path / "training.json").write_text(json.dumps(training))
     for _ in range(2):
-        readme_table.main()
+        readme_table.main([])
         assert readme.read_text(encoding="utf-8") == text(answers, steps)
 
 
 @pytest.mark.parametrize("readme", ["no marks", "<!-- /peers --> <!-- peers -->"])
-def test_the_readme_needs_its_marks(report: dict[str, Any], readme: str) -> None:
+def test_the_readme_needs_its_marks(readme: str) -> None:
     with pytest.raises(ValueError, match="README needs the lines"):
-        readme_table.rewritten(readme, "peers", report)
+        readme_table.rewritten(readme, "peers", "table")
+
+
+def test_a_readme_that_does_not_say_what_was_measured_is_told(
+    report: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- peers -->\nold\n<!-- /peers -->\n", encoding="utf-8")
+    monkeypatch.setattr(readme_table, "README", readme)
+    monkeypatch.setattr(readme_table, "RESULTS", tmp_path)
+    (tmp_path / "peers.json").write_text(json.dumps(report))
+    with pytest.raises(
+        SystemExit, match=r"the table 'peers' of README\.md is not what .* run python"
+    ):
+        readme_table.main(["--check"])
+    assert "old" in readme.read_text(encoding="utf-8")
+    readme_table.main([])
+    readme_table.main(["--check"])
+
+
+def test_readme_and_results_agree() -> None:
+    readme_table.main(["--check"])
+
+
+def test_the_ladder_has_a_line_for_each_rung_and_columns_for_each_number_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readme_table, "RESULTS", tmp_path)
+    assert readme_table.laboratory() is None
+    sample = record()
+    foot = replace(ROW, variant="naive", below=None, median=4e-3, seconds=3 * [4e-3], work=1e6)
+    two = [replace(row, threads=2) for row in (ROW, foot)]
+    alone = replace(foot, variant="alone", threads=2)
+    sample.rows = [ROW, foot, *two, alone]
+    sample.machine |= {"vectors": ["avx2"], "versions": {"numpy": "2.0"}}
+    save(sample, tmp_path / "ladder_conv2d.json")
+    sample.rows = [replace(foot, op="gemm"), replace(foot, op="moments")]
+    save(sample, tmp_path / "ladder_others.json")
+    found = readme_table.laboratory()
+    assert found is not None
+    lines = readme_table.ladder_of(found, "conv2d").splitlines()
+    assert lines[0] == (
+        "| rung | takes | 1 thread: GFLOP/s | of roof | over rung below | 2 threads: GFLOP/s | "
+        "of roof | over rung below |"
+    )
+    rungs = dict(line.split(" | ", 1) for line in lines[2:6])
+    assert rungs["| `naive`"] == "100% | 0.25 | 10% |  | 0.25 | 10% |  |"
+    assert rungs["| `mine`"].startswith("100% | 0.5 effective | 10% | 2.00 | 0.5 effective | 10%")
+    assert rungs["| `alone`, beside"] == "100% | – | – | – | 0.25 | 10% |  |"
+    assert lines[-1].endswith("1 shapes. Machine: 2 cores, one avx2. Versions: numpy 2.0.")
+    assert "**gemm**\n\n| rung |" in readme_table.tables()["ladder"]
+    moments = readme_table.ladder_of(found, "moments").splitlines()
+    assert "1 thread: GB/s" in moments[0]
+    assert moments[2].startswith("| `naive`, beside | 100% | 0.0025 |")

@@ -211,7 +211,7 @@ def _is_shape(x: Any) -> bool:
     def plain(value: Any) -> bool:
         if isinstance(value, list):
             return len(value) <= 8 and all(_is_side(part) for part in value)
-        return _is_text(value) or _is_side(value)
+        return isinstance(value, bool) or _is_text(value) or _is_side(value)
 
     return isinstance(x, dict) and len(x) <= 32 and all(map(plain, x.values()))
 

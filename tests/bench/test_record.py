@@ -27,6 +27,13 @@ def test_what_is_written_is_what_is_read(path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["record.json"]
 
 
+def test_a_shape_may_say_yes_or_no(path: Path) -> None:
+    written = record()
+    written.rows[0].shape["relu"] = True
+    save(written, path)
+    assert load(path) == written
+
+
 def test_what_is_not_a_number_is_not_written(path: Path) -> None:
     before = path.read_text()
     damaged = record()

@@ -74,11 +74,9 @@ def source(file: str, *names: str) -> str:
 
 def difference(old: str, new: str) -> str:
     """All lines, those that went and those that came marked."""
-    texts = []
-    for place in (old, new):
-        file, _, names = place.partition(":")
-        texts.append(functions(file, names.split(",")).splitlines())
-    lines = difflib.unified_diff(*texts, n=1000, lineterm="")
+    before, after = (place.partition(":") for place in (old, new))
+    texts = [functions(file, names.split(",")).splitlines() for file, _, names in (before, after)]
+    lines = difflib.unified_diff(texts[0], texts[1], n=1000, lineterm="")
     return _fenced("diff", "\n".join(list(lines)[3:]))
 
 

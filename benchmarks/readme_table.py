@@ -113,9 +113,9 @@ def ladder_of(record: Record, op: str) -> str:
     lines = [row(titles), row(["---", *["---:"] * (len(titles) - 1)])]
     tables = [{bar.variant: bar for bar in bars} for bars in columns.values()]
     for name in dict.fromkeys(name for table in tables for name in table):
-        (first, *_) = bars = [table.get(name) for table in tables]
+        bars = [table.get(name) for table in tables]
         label = name if name == BEST else f"`{name}`" + (", beside" * _is_beside(bars))
-        taken = f"{first.taken:.0%}" if first else "–"
+        taken = next(f"{bar.taken:.0%}" for bar in bars if bar)
         cells = [cell for bar in bars for cell in _cells(bar, speed)]
         lines.append(row([label, taken, *cells]))
     shapes = len({one.label for one in record.rows if one.op == op})

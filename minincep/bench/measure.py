@@ -16,11 +16,12 @@ A turn begins with a call that does not count, so that the caches hold the array
 call begins with caches that hold something else.
 """
 
+import contextlib
 import functools
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -84,7 +85,6 @@ class Bench:
     """
 
     def __init__(self, threads: int, settings: Settings) -> None:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # heard if no thread has been started yet
         self.threads = threads
         self.settings = settings
         self.gauge = Gauge(threads, machine.caches())
@@ -109,7 +109,7 @@ class Bench:
             If one of them is wrong.
         """
         able = [variant for variant in variants if variant.supports(case.workload.shape)]
-        with machine.num_threads(self.threads):
+        with _spinning(), machine.num_threads(self.threads):
             contenders = [self._contender(case, variant) for variant in able]
             first = len(self.gauge.samples)
             for _ in range(self.settings.roofs):
@@ -208,6 +208,19 @@ class _Contender:
             bound=roof.bound(work, shape.bytes, cached=cached),
             speedup_over_below=below / median if below else None,
         )
+
+
+@contextlib.contextmanager
+def _spinning() -> Iterator[None]:
+    """Threads that start within look for work `SPINS` times, unless the user chose."""
+    if "GOMP_SPINCOUNT" in os.environ:
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = SPINS
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
 
 
 def _warm_up(call: Callable[[], object]) -> None:

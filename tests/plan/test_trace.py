@@ -88,7 +88,7 @@ def test_what_a_node_holds() -> None:
     }
     (pool,) = (node for node in graph.nodes if node.path == "maxpool_3a_3x3")
     assert pool.static == {"kernel_size": (3, 3), "stride": (2, 2), "padding": (0, 0, 0, 0)}
-    assert nodes["repeat_1/block17_1", "scale"].static == {"factor": 0.10}
+    assert nodes["repeat_1/block17_1/conv2d_1x1", "scale"].static == {"factor": 0.10}
     assert nodes["bottleneck", "matmul"].arrays == {"b": arrays["bottleneck/weight"]}
     assert [node.path for node in graph.nodes if node.op == "l2_normalize"] == ["embeddings"]
 

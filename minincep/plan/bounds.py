@@ -25,6 +25,7 @@ POSITIVE = (
     *("kernel_height", "kernel_width", "stride_height", "stride_width", "rows", "columns"),
 )
 MOST_SCRATCH = 1 << 26  # floats of each thread
+MOST_SPARE = 1 << 10  # floats of memory behind the last value
 
 OFFSETS = ("in_offset", "out_offset", "residual_offset", "filters", "bias")
 
@@ -50,6 +51,7 @@ def check(program: Program) -> None:
     if len(program.weights) < ZEROS:
         raise PlanError("there are no zeros before the weights")
     _check_place("input", program.input, program)
+    places = [program.input, *(place for place, _ in program.outputs.values())]
     for name, (place, shape) in program.outputs.items():
         _check_place(f"output {name!r}", place, program)
         if math.prod(shape) != place.height * place.width * place.channels:
@@ -61,6 +63,16 @@ def check(program: Program) -> None:
             wrong = f"it takes {scratch_of(step)} floats of scratch memory"
         if wrong:
             raise PlanError(f"step {index} ({program.paths[index]}): {wrong}")
+        places += [_place(step, "in", ""), _place(step, "out", "out_")]
+    ends = [p.offset + program.batch * p.height * p.width * p.pitch for p in places]
+    if program.memory > max(ends) + MOST_SPARE:
+        raise PlanError(f"it asks for {program.memory} floats and uses no more than {max(ends)}")
+
+
+def _place(step: Step, side: str, prefix: str) -> Place:
+    """What a step reads or writes."""
+    size = [step[f"{prefix}{name}"] for name in ("height", "width", "channels")]
+    return Place(step[f"{side}_offset"], step[f"{side}_pitch"], *size)
 
 
 def _check_place(name: str, place: Place, program: Program) -> None:

@@ -112,6 +112,7 @@ def test_a_field_that_would_do_harm(path: Path, field: str, value: int, message:
     ("place", "value"),
     [
         ("memory", 16),
+        ("memory", 1 << 24),
         ("memory", 1 << 62),
         ("memory", "much"),
         ("memory", True),

@@ -47,7 +47,9 @@ def buffers_wishes() -> tuple[str, ...]:
 
 
 def test_memory_is_not_got_anew() -> None:
-    assert last_faults("keep") == (True, pytest.approx(0, abs=8))
+    kept, faults = last_faults("keep")
+    assert kept
+    assert faults < 8
     kept, faults = last_faults()
     assert not kept
     assert faults > 20

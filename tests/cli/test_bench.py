@@ -22,7 +22,7 @@ FEW = ["--variants", "naive,im2col", "--threads", "1", "--quick"]
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(workloads, "_layers", lambda network: LAYERS)
-    for module in (measure, networks):
+    for module in (session, networks):
         monkeypatch.setattr(module, "Gauge", FixedGauge)
     session.variants("conv2d")
     before = dict(registry._variants["conv2d"])

@@ -4,6 +4,7 @@ In one process, threads of one library that spin would steal the cores of the ne
 or of OpenMP look for more work for up to a tenth of a second before they sleep.
 """
 
+import contextlib
 import multiprocessing
 import signal
 import time
@@ -65,8 +66,9 @@ class Remote:
         except (EOFError, ConnectionError):
             self._process.join()
             status = self._process.exitcode or 0
-            cause = f"was ended by {signal.Signals(-status).name}" if status < 0 else "failed"
-            raise RemoteError(f"{self.name} {cause}; its own message is above") from None
+            killed = f"was ended by {signal.Signals(-status).name}" if status < 0 else ""
+            cause = killed or "failed; its own message is above"
+            raise RemoteError(f"{self.name} {cause}") from None
         if kind == "error":
             raise content
         return content
@@ -90,19 +92,24 @@ class _Host:
 def serve(pipe: Any) -> None:
     """Do what is asked until nobody asks: the whole life of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks decides what Ctrl-C ends
-    cache.listener = lambda *news: pipe.send(("compiling", news))
+
+    def tell(kind: str, content: object) -> None:
+        with contextlib.suppress(ConnectionError):  # nobody asks any more
+            pipe.send((kind, content))
+
+    cache.listener = lambda *news: tell("compiling", news)
     host = _Host()
     while True:
         try:
             what, arguments = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             return
         try:
-            answer = "answer", getattr(host, what)(*arguments)
+            kind, content = "answer", getattr(host, what)(*arguments)
         except UserError as error:
-            answer = "error", error
+            kind, content = "error", error
         rest()
-        pipe.send(answer)
+        tell(kind, content)
 
 
 def rest() -> None:

@@ -114,7 +114,7 @@ def test_a_failure_is_told_whatever_it_was(capfd: pytest.CaptureFixture[str]) ->
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_signals(counter: Remote) -> None:
     counter.call("interrupt")  # Ctrl-C reaches all processes of a terminal
-    with pytest.raises(RemoteError, match=r"^the counter was ended by SIGKILL"):
+    with pytest.raises(RemoteError, match=r"^the counter was ended by SIGKILL$"):
         counter.call("kill")
 
 

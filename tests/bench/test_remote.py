@@ -120,6 +120,7 @@ def test_signals(counter: Remote) -> None:
 
 def test_it_ends_with_who_asks(capfd: pytest.CaptureFixture[str]) -> None:
     counter = Remote("the counter", Counter, 5)
+    counter._pipe.send(("call", ("add", 1)))  # who will hear the answer?
     counter._pipe.close()
     counter._process.join()
     assert counter._process.exitcode == 0

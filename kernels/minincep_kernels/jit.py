@@ -122,11 +122,13 @@ def _prepare(argument: Any, written: bool) -> Any:
     if not isinstance(argument, np.ndarray):
         return argument
     flags = argument.flags
+    kept = flags.c_contiguous and flags.aligned
     if written:
-        if not (flags.c_contiguous and flags.aligned and flags.writeable):
+        if not (kept and flags.writeable):
             raise ValueError("a kernel's output must be C-contiguous, aligned and writeable")
         return argument
-    kept = flags.c_contiguous and flags.aligned
+    if kept and not flags.writeable and type(argument) is np.ndarray:
+        return argument
     read_only = argument.view(np.ndarray) if kept else np.array(argument, order="C")
     read_only.flags.writeable = False
     return read_only

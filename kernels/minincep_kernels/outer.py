@@ -48,32 +48,38 @@ def _write(rows: int, vectors: int, emit: Emitter) -> None:
     """The LLVM code of a tile of one height and width; `outer` says what it does."""
     builder = emit.builder
     a, a_line, a_step, b, b_line, b_step, lines, depth = emit.function.args[:8]
-    out, out_stride, columns, more = emit.function.args[8:]
+    out, out_stride, columns, more, later = emit.function.args[8:]
     cells = [(row, vector) for row in range(rows) for vector in range(vectors)]
     a_ahead, b_ahead = (builder.mul(step, whole(AHEAD)) for step in (a_step, b_step))
     counts = [builder.sub(columns, whole(vector * LANES)) for vector in range(vectors)]
+    places = []
+    for row, vector in cells:
+        line = emit.at(out, builder.mul(out_stride, whole(row)))
+        places.append(emit.at(line, vector * LANES))
+        emit.prefetch(places[-1], level=1)
 
     def summed(load: Callable[[int, ir.Value], ir.Value]) -> list[ir.Value]:
         def along(_: ir.Value, state: list[ir.Value]) -> list[ir.Value]:
-            a, b, *sums = state
+            a, b, later, *sums = state
             panel = [load(vector, emit.at(b, vector * LANES)) for vector in range(vectors)]
             for vector in range(vectors):
                 emit.prefetch(emit.at(emit.at(b, b_ahead), vector * LANES), level=1)
             emit.prefetch(emit.at(a, a_ahead), level=1)
+            emit.prefetch(later, level=2)
             new = []
             for row in range(rows):
                 number = emit.splat(builder.load(emit.at(a, row)))
                 for vector in range(vectors):
                     total = sums[row * vectors + vector]
                     new.append(emit.multiply_add(number, panel[vector], total))
-            return [emit.at(a, a_step), emit.at(b, b_step), *new]
+            return [emit.at(a, a_step), emit.at(b, b_step), emit.at(later, b_step), *new]
 
         def down(_: ir.Value, state: list[ir.Value]) -> list[ir.Value]:
-            a, b, *sums = state
-            _, _, *sums = emit.loop(depth, [a, b, *sums], along)
-            return [emit.at(a, a_line), emit.at(b, b_line), *sums]
+            a, b, later, *sums = state
+            _, _, _, *sums = emit.loop(depth, [a, b, later, *sums], along)
+            return [emit.at(a, a_line), emit.at(b, b_line), emit.at(later, b_line), *sums]
 
-        return emit.loop(lines, [a, b, *[emit.splat(0.0)] * len(cells)], down)[2:]
+        return emit.loop(lines, [a, b, later, *[emit.splat(0.0)] * len(cells)], down)[3:]
 
     full = builder.icmp_signed(">=", columns, whole(vectors * LANES))
     sums = emit.either(
@@ -85,11 +91,6 @@ def _write(rows: int, vectors: int, emit: Emitter) -> None:
     def finish(
         load: Callable[[int, ir.Value], ir.Value], store: Callable[[int, ir.Value, ir.Value], None]
     ) -> list[ir.Value]:
-        places = []
-        for row, vector in cells:
-            line = emit.at(out, builder.mul(out_stride, whole(row)))
-            places.append(emit.at(line, vector * LANES))
-
         def with_earlier() -> list[ir.Value]:
             return [
                 emit.add(load(vector, place), total)
@@ -116,7 +117,7 @@ def _write(rows: int, vectors: int, emit: Emitter) -> None:
 
 _KINDS = (
     *(POINTER, INT, INT, POINTER, INT, INT, INT, INT),
-    *(POINTER, INT, INT, INT),
+    *(POINTER, INT, INT, INT, POINTER),
 )
 _FIRST = enlist(
     Routine(f"outer_{rows}x{vectors}", _KINDS, functools.partial(_write, rows, vectors))
@@ -142,6 +143,7 @@ def outer(
     out_stride: Any,
     columns: Any,
     more: Any,
+    later: Any,
 ) -> Any:
     """One tile: out[r, j] = sum over k of a[k, r] b[k, j], or as much more than it was.
 
@@ -167,16 +169,18 @@ def outer(
         How many columns there are, up to `COLUMNS`; if no more than LANES, one vector is enough.
     more
         Whether to add to what `out` holds: 0 or 1.
+    later
+        How much further on in `b` is what will be wanted soon: it is fetched meanwhile.
     """
     if not (is_flat(a) and is_flat(b) and is_flat(out)):
         return None
     pair = types.UniTuple(types.int64, 2)
     n = types.int64
-    signature = types.void(n, n, a, n, pair, b, n, pair, pair, out, n, n, n, n)
+    signature = types.void(n, n, a, n, pair, b, n, pair, pair, out, n, n, n, n, n)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         routines, rows, a, a_offset, a_steps, b, b_offset, b_steps, counts = arguments[:9]
-        out, out_offset, out_stride, columns, more = arguments[9:]
+        out, out_offset, out_stride, columns, more, later = arguments[9:]
         a_kind, b_kind, out_kind = (signature.args[i] for i in (2, 5, 9))
         values = [
             address(context, builder, a_kind, a, a_offset),
@@ -186,6 +190,7 @@ def outer(
             *(builder.extract_value(counts, i) for i in range(2)),
             address(context, builder, out_kind, out, out_offset),
             *(out_stride, columns, more),
+            address(context, builder, b_kind, b, builder.add(b_offset, later)),
         ]
         narrow = builder.zext(builder.icmp_signed("<=", columns, whole(LANES)), INT)
         number = builder.add(builder.mul(builder.sub(rows, whole(1)), whole(2)), narrow)

@@ -54,6 +54,7 @@ from minincep_kernels.errors import DTypeError
 
 Forward = Callable[..., tuple[Array, Any]]
 
+FLOATS = {np.dtype(np.float32), np.dtype(np.float64)}
 WHOLE = {int: ("iu", "whole numbers"), bool: ("b", "truth values")}
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
@@ -81,6 +82,15 @@ class Op:
         self._forward = forward
         self._signature = inspect.signature(forward, eval_str=True)
         self._whole = whole or {}
+        inputs = [p for p in self._signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
+        static = [p for p in self._signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+        self._inputs = [(p.name, NoneType in get_args(p.annotation)) for p in inputs]
+        self._any_number = any(p.kind is p.VAR_POSITIONAL for p in inputs)
+        self._absent = () if self._any_number else tuple(p.default for p in inputs)
+        self._least = sum(default is inspect.Parameter.empty for default in self._absent)
+        self._settings = {p.name for p in static}
+        self._defaults = {p.name: p.default for p in static if p.default is not p.empty}
+        self._numbers = [p.name for p in static if p.annotation is float]
         self._vjp: Callable[..., tuple[Share, ...]] | None = None
         self._shape: Callable[..., tuple[int, ...]] = _shape_of_first
         self._parts: Callable[..., Tensor] | None = None
@@ -104,14 +114,12 @@ class Op:
     @property
     def input_names(self) -> tuple[str, ...]:
         """Names of the array inputs, in order."""
-        return tuple(
-            name for name, p in self._signature.parameters.items() if p.kind is not p.KEYWORD_ONLY
-        )
+        return tuple(name for name, _ in self._inputs)
 
     def __call__(self, *inputs: Tensor | Array | None, **static: Any) -> Tensor:
         path, tracer = _layer.get(), _tracer.get()
         try:
-            inputs, static = self._checked(*inputs, **static)
+            inputs, static = self._checked(inputs, static)
             arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
             if tracer is None:
                 result, residuals = self._forward(*arrays, **static)
@@ -141,39 +149,59 @@ class Op:
             raise RuntimeError(f"op {self.name} has no backward rule")
         return self._vjp(residuals, gy, needs, **static)
 
-    def _checked(self, *inputs: Any, **static: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _checked(
+        self, inputs: tuple[Any, ...], static: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """All inputs and all static arguments, with defaults, each of a type that the op takes."""
-        try:
+        inputs, static = self._bound(inputs, static)
+        kinds = set()
+        for index, x in enumerate(inputs):
+            name, optional = self._inputs[min(index, len(self._inputs) - 1)]
+            if name in self._whole:
+                self._check_whole(name, x)
+            elif isinstance(x, Tensor | np.ndarray) and x.dtype in FLOATS:
+                kinds.add(x.dtype)
+            elif x is not None or not optional:
+                wanted = "a Tensor or an array of float32 or float64"
+                raise self._mistake(self._name_of(index), x, wanted, "numpy.float32")
+        if len(kinds) > 1:
+            raise self._mixture(inputs)
+        for name in self._numbers:
+            self._check_number(name, static[name])
+        return inputs, static
+
+    def _bound(
+        self, inputs: tuple[Any, ...], static: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """All arguments, with defaults: what `inspect.signature` does, in a tenth of the time."""
+        settings = {**self._defaults, **static}
+        fits = self._any_number or self._least <= len(inputs) <= len(self._inputs)
+        if fits and settings.keys() == self._settings:
+            return (*inputs, *self._absent[len(inputs) :]), settings
+        try:  # somebody names an input, or makes a mistake
             call = self._signature.bind(*inputs, **static)
         except TypeError as error:
             raise TypeError(f"{self.name}: {error}") from None
         call.apply_defaults()
-        floats: dict[str, Any] = {}
-        for name, value in call.arguments.items():
-            parameter = self._signature.parameters[name]
-            if parameter.kind is parameter.KEYWORD_ONLY:
-                if parameter.annotation is float:
-                    self._check_number(name, value)
-            elif parameter.kind is parameter.VAR_POSITIONAL:
-                floats |= {f"{name}[{index}]": x for index, x in enumerate(value)}
-            elif name in self._whole:
-                self._check_whole(name, value)
-            elif value is not None or NoneType not in get_args(parameter.annotation):
-                floats[name] = value
-        self._check_floats(floats)
         return call.args, call.kwargs
 
-    def _check_floats(self, inputs: Mapping[str, Any]) -> None:
-        for name, x in inputs.items():
-            if not isinstance(x, Tensor | np.ndarray) or x.dtype not in (np.float32, np.float64):
-                wanted = "a Tensor or an array of float32 or float64"
-                raise self._mistake(name, x, wanted, "numpy.float32")
-        if len({x.dtype for x in inputs.values()}) > 1:
-            got = ", ".join(f"{name} {x.dtype}" for name, x in inputs.items())
-            raise DTypeError(
-                f"{self.name}: all inputs must be float32 or all float64, got {got}: "
-                "convert them with astype"
-            )
+    def _name_of(self, index: int) -> str:
+        """The name of an input, for messages."""
+        repeated = index - len(self._inputs) + 1
+        if self._any_number and repeated >= 0:
+            return f"{self._inputs[-1][0]}[{repeated}]"
+        return self._inputs[index][0]
+
+    def _mixture(self, inputs: tuple[Any, ...]) -> DTypeError:
+        got = ", ".join(
+            f"{self._name_of(index)} {x.dtype}"
+            for index, x in enumerate(inputs)
+            if x is not None and self._name_of(index) not in self._whole
+        )
+        return DTypeError(
+            f"{self.name}: all inputs must be float32 or all float64, got {got}: "
+            "convert them with astype"
+        )
 
     def _check_whole(self, name: str, x: object) -> None:
         wanted = self._whole[name]
@@ -182,7 +210,7 @@ class Op:
             raise self._mistake(name, x, f"an array of {words}", wanted.__name__)
 
     def _check_number(self, name: str, x: object) -> None:
-        if not isinstance(x, numbers.Real) or isinstance(x, bool):
+        if type(x) is not float and (not isinstance(x, numbers.Real) or isinstance(x, bool)):
             raise DTypeError(f"{self.name}: {name} must be a number, got {kind_of(x)}")
 
     def _mistake(self, name: str, x: object, wanted: str, dtype: str) -> DTypeError:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
-from minincep_kernels import Array, elementwise
+from minincep_kernels import Array, buffers, elementwise
 from minincep_kernels.errors import DTypeError, ShapeError
 
 _numbers = itertools.count()
@@ -227,6 +227,7 @@ class Tensor:
                 "or from inputs none of which requires one"
             )
 
+        buffers.keep_memory()  # it will be needed again
         start = self.node or self
         gradients: dict[int, list[Array]] = {id(start): [gradient]}
         waiting = _behind(start)
@@ -376,21 +377,26 @@ def _arrays(residuals: Any) -> Iterable[Array]:
 
 def _hold(array: Array) -> bool:
     """Make an array read-only; False if it was so already, and is not ours to give back."""
+    key = id(array)
     with _lock:
-        if id(array) not in _held and not array.flags.writeable:
-            return False
-        _held[id(array)] = _held.get(id(array), 0) + 1
-        array.flags.writeable = False
+        count = _held.get(key, 0)
+        if not count:
+            flags = array.flags
+            if not flags.writeable:
+                return False
+            flags.writeable = False
+        _held[key] = count + 1
         return True
 
 
 def _release(array: Array) -> None:
+    key = id(array)
     with _lock:
-        if id(array) not in _held:  # the node is a copy, which held nothing
-            return
-        _held[id(array)] -= 1
-        if _held[id(array)] == 0:
-            del _held[id(array)]
+        count = _held.get(key, 0)
+        if count > 1:
+            _held[key] = count - 1
+        elif count:  # else the node is a copy, which held nothing
+            del _held[key]
             # A view of an array that is still held cannot be made writeable, and must not be.
             with contextlib.suppress(ValueError):
                 array.flags.writeable = True

@@ -1,12 +1,14 @@
 """The command line: one file a command, and nothing heavy imported before a command runs."""
 
 import importlib
+import io
 import signal
 import sys
 
 import click
 
 import minincep
+from minincep.cli.say import say
 
 COMMANDS = {
     "classify": "What is in these pictures?",
@@ -61,7 +63,10 @@ def main() -> None:
     try:
         sys.exit(group(standalone_mode=False))
     except click.ClickException as error:
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        for line in text.getvalue().rstrip("\n").split("\n"):
+            say(line, err=True)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("minincep: interrupted", err=True)
@@ -73,5 +78,9 @@ def main() -> None:
         if not isinstance(error, UserError | OSError | UnicodeError):
             raise
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
-        click.echo(f"minincep: {error}{notes}", err=True)
+        # Lines of a report are indented; any other line break is part of a name.
+        first, *rest = f"minincep: {error}{notes}".split("\n  ")
+        say(first, err=True)
+        for line in rest:
+            say(f"  {line}", err=True)
         sys.exit(2)

@@ -1,7 +1,6 @@
 """`minincep bench`: the kernel laboratory."""
 
 import importlib
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 
 from minincep.cli import options
 from minincep.cli.bench_table import Table, ranking
+from minincep.io.text import to_json
 
 if TYPE_CHECKING:
     from minincep.bench.journal import Journal
@@ -262,6 +262,6 @@ def _run(journal: "Journal", rows: "Iterator[list[Row]]", table: Table) -> None:
 
 def _sum_up(journal: "Journal", as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(journal.record.as_json()))
+        click.echo(to_json(journal.record.as_json()))
     else:
         ranking(journal.record.rows)

@@ -1,12 +1,12 @@
 """`minincep bench compare`: has a kernel changed?"""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from minincep.cli import options
+from minincep.io.text import to_json
 
 if TYPE_CHECKING:
     from minincep.bench.compare import Verdict
@@ -35,7 +35,7 @@ def command(old: Path, new: Path, margin: float, as_json: bool) -> None:
 
     verdicts = compare.compare(record.load(old), record.load(new), margin)
     if as_json:
-        click.echo(json.dumps([_as_json(verdict) for verdict in verdicts]))
+        click.echo(to_json([_as_json(verdict) for verdict in verdicts]))
         return
     changed = [verdict for verdict in verdicts if verdict.word != "same"]
     for verdict in sorted(changed, key=lambda verdict: -verdict.ratio):

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from minincep.cli import options
+from minincep.cli.say import say
+from minincep.io.text import to_json
 
 if TYPE_CHECKING:
     from minincep.io.results import CsvResults
@@ -67,14 +68,14 @@ def command(
             for path, predictions in zip(paths, found, strict=True):
                 if as_json:
                     answers = [asdict(prediction) for prediction in predictions]
-                    click.echo(json.dumps({"image": str(path), "predictions": answers}))
+                    click.echo(to_json({"image": str(path), "predictions": answers}))
                 elif not table:
-                    click.echo(path)
+                    say(str(path))
                     for prediction in predictions:
-                        click.echo(f"  {prediction.probability:7.2%}  {prediction.label}")
+                        say(f"  {prediction.probability:7.2%}  {prediction.label}")
     if as_json:
         for path, reason in waiting.bad:
-            click.echo(json.dumps({"image": str(path), "error": reason}))
+            click.echo(to_json({"image": str(path), "error": reason}))
     waiting.report()
 
 

@@ -1,7 +1,5 @@
 """`minincep compare`: two weights files, or one and a reference dump, layer by layer."""
 
-import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from minincep.cli import options
+from minincep.cli.say import say
+from minincep.io.text import to_json
 
 if TYPE_CHECKING:
     from minincep.io.compare import Comparison, Pair
@@ -45,7 +45,7 @@ def command(
     with options.running_as(threads, kernels):
         found = compare_files(a, b, case)
     if as_json:
-        click.echo(json.dumps(_as_json(found)))
+        click.echo(to_json(_as_json(found)))
     else:
         _report(a, b, found, everything)
     raise SystemExit(int(not found.same))
@@ -60,7 +60,7 @@ def _as_json(found: "Comparison") -> dict[str, object]:
                 "path": pair.path,
                 "shape_a": pair.a,
                 "shape_b": pair.b,
-                "difference": _finite(pair.difference),
+                "difference": pair.difference,
                 "same": pair.same,
                 "cause": pair.cause or None,
             }
@@ -73,7 +73,7 @@ def _as_json(found: "Comparison") -> dict[str, object]:
                 "end_points": [
                     {
                         "name": row.endpoint,
-                        "error": _finite(row.error),
+                        "error": row.error,
                         "float32_error": row.float32_error,
                         "passed": row.passed,
                     }
@@ -91,14 +91,10 @@ def _as_json(found: "Comparison") -> dict[str, object]:
     }
 
 
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
-
-
 def _report(a: Path, b: Path, found: "Comparison", everything: bool) -> None:
     from minincep.io.verify import first_failure
 
-    _print(f"{found.architecture}; A is {a}, B is {b}")
+    say(f"{found.architecture}; A is {a}, B is {b}")
     layers: dict[str, list[Pair]] = {}
     for pair in found.arrays:
         layers.setdefault(pair.layer, []).append(pair)
@@ -115,14 +111,14 @@ def _report(a: Path, b: Path, found: "Comparison", everything: bool) -> None:
             for row in outputs.rows
             if everything or not row.passed
         ]
-        _print(f"{outputs.case}, against {outputs.witness}")
+        say(f"{outputs.case}, against {outputs.witness}")
         if ends:
             _table(("end point", "error", "reference float32", ""), ends)
         failure = first_failure(outputs.rows)
         if failure is None:
-            _print(f"all {len(outputs.rows)} end points agree")
+            say(f"all {len(outputs.rows)} end points agree")
         else:
-            _print(f"first end point that diverges: {failure.endpoint}")
+            say(f"first end point that diverges: {failure.endpoint}")
     _summary(found)
 
 
@@ -150,19 +146,17 @@ def _verdict(passed: bool) -> str:
 
 def _summary(found: "Comparison") -> None:
     if found.first:
-        _print(f"{len(found.differing)} of {len(found.arrays)} arrays differ")
-        _print(f"first: {found.first.path} ({_amount(found.first)})")
+        say(f"{len(found.differing)} of {len(found.arrays)} arrays differ")
+        say(f"first: {found.first.path} ({_amount(found.first)})")
         if found.largest:
-            _print(f"largest: {found.largest.path} ({_amount(found.largest)})")
+            say(f"largest: {found.largest.path} ({_amount(found.largest)})")
     elif found.arrays:
-        _print(f"all {len(found.arrays)} arrays are the same")
+        say(f"all {len(found.arrays)} arrays are the same")
     for cause in found.causes:
         others = f" and {len(cause.where) - 1} more" if len(cause.where) > 1 else ""
-        _print(f"likely cause: {cause.text} ({cause.where[0]}{others})")
+        say(f"likely cause: {cause.text} ({cause.where[0]}{others})")
     if found.unexplained:
-        _print(
-            f"no known cause: {len(found.unexplained)} arrays, first {found.unexplained[0].path}"
-        )
+        say(f"no known cause: {len(found.unexplained)} arrays, first {found.unexplained[0].path}")
 
 
 def _table(names: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
@@ -181,11 +175,4 @@ def _table(names: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
     for row in (tuple(names), *rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        _print("  ".join(cells).rstrip())
-
-
-def _print(line: str) -> None:
-    """Print a line that may hold text from a file: "?" for what the output cannot show."""
-    shown = "".join(char if char.isprintable() else "?" for char in line)
-    encoding = sys.stdout.encoding or "utf-8"
-    click.echo(shown.encode(encoding, "replace").decode(encoding))
+        say("  ".join(cells).rstrip())

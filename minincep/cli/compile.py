@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from minincep.cli import options
+from minincep.cli.say import say
 
 
 def image_size(context: click.Context, option: click.Parameter, text: str | None) -> object:
@@ -81,7 +82,7 @@ def command(
         )
     plan = store.load(target)
     height, width = plan.image_size
-    click.echo(
+    say(
         f"{target}: {network.architecture} for {height} x {width} pixels, "
         f"{len(plan.program.steps)} steps, {target.stat().st_size / 1e6:.1f} MB"
     )

@@ -7,6 +7,8 @@ from typing import Literal, get_args
 
 import click
 
+from minincep.cli.say import say
+
 Kind = Literal["minincep", "safetensors", "keras", "onnx"]
 SUFFIXES: dict[str, Kind] = {".safetensors": "safetensors", ".onnx": "onnx"}
 OTHERS = (".pt", ".pth", ".bin", ".pb", ".ckpt", ".keras", ".weights.h5")  # read, but not written
@@ -111,7 +113,7 @@ def command(
 
         export(network, output, kind)
     values = sum(array.size for array in network.arrays().values())
-    click.echo(
+    say(
         f"{output}: {network.architecture}, {len(network.arrays())} arrays, {values:,} values, "
         f"from {network.source}"
     )

@@ -1,12 +1,13 @@
 """`minincep embed`: vectors that are close for pictures that are alike."""
 
 import contextlib
-import json
 from pathlib import Path
 
 import click
 
 from minincep.cli import options
+from minincep.cli.say import say
+from minincep.io.text import to_json
 
 
 @click.command("embed")
@@ -85,19 +86,20 @@ def command(
         # Row by row: all differences at once would be N x N x D.
         apart = [np.linalg.norm(vectors - vector, axis=1).round(7).tolist() for vector in vectors]
         if as_json:
-            click.echo(json.dumps({"images": names, "distances": apart, "failed": failed}))
+            click.echo(to_json({"images": names, "distances": apart, "failed": failed}))
         else:
             for number, (name, row) in enumerate(zip(names, apart, strict=True), 1):
-                click.echo(f"{number:4} {name}\n     {' '.join(f'{value:.4f}' for value in row)}")
+                say(f"{number:4} {name}")
+                say(f"     {' '.join(f'{value:.4f}' for value in row)}")
     elif as_json:
         for row in failed:
-            click.echo(json.dumps(row))
+            click.echo(to_json(row))
     waiting.report()
 
 
 def _print(paths: list[Path], vectors: list[list[float]], as_json: bool) -> None:
     for path, vector in zip(paths, vectors, strict=True):
         if as_json:
-            click.echo(json.dumps({"image": str(path), "embedding": vector}))
+            click.echo(to_json({"image": str(path), "embedding": vector}))
         else:
-            click.echo(f"{path} {' '.join(f'{value:.6g}' for value in vector)}")
+            say(f"{path} {' '.join(f'{value:.6g}' for value in vector)}")

@@ -1,6 +1,5 @@
 """`minincep evaluate`: how good a network is on pictures whose classes are known."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minincep.cli import options
+from minincep.cli.say import say
+from minincep.io.text import to_json
 
 if TYPE_CHECKING:
     from minincep.train.evaluate import Report
@@ -60,16 +61,16 @@ def command(
             bad = list(loader.skipped)
     assert report is not None
     if as_json:
-        click.echo(json.dumps(as_dict(report, bad)))
+        click.echo(to_json(as_dict(report, bad)))
     else:
         show(report)
         for picture in report.confused:
-            click.echo(
+            say(
                 f"  {picture.path}: {picture.label}, taken for {picture.taken_for} "
                 f"({picture.probability:.1%})"
             )
     for _, reason in bad:
-        click.echo(f"minincep: {reason}", err=True)
+        say(f"minincep: {reason}", err=True)
     raise SystemExit(2 if bad else 0)
 
 

@@ -71,9 +71,8 @@ def running_as(threads: int | None, kernels: tuple[str, ...]) -> Iterator[None]:
         if not equals:
             raise click.UsageError(f"--kernels {wish}: write OP=NAME, such as conv2d=naive")
         wishes[op] = name
-    if threads is not None:
-        machine.set_num_threads(threads)
-    with announced(), _forced(wishes):
+    limited = contextlib.nullcontext() if threads is None else machine.num_threads(threads)
+    with limited, announced(), _forced(wishes):
         yield
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from minincep.cli.say import say
 from minincep.io.errors import ImageError
 from minincep.io.images import SUFFIXES
 from minincep.predict import Prepares, prepared_ahead
@@ -95,7 +96,7 @@ class Pictures:
     def report(self) -> None:
         """Name the bad pictures on standard error; exit with status 2 if there are any."""
         for _, reason in self.bad:
-            click.echo(f"minincep: {reason}", err=True)
+            say(f"minincep: {reason}", err=True)
         if self.bad:
             click.echo(
                 f"minincep: {len(self.bad)} of {len(self.paths)} pictures could not be read",

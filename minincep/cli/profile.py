@@ -1,6 +1,5 @@
 """`minincep profile`: where the time goes, step by step."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ import click
 
 from minincep.cli import options
 from minincep.cli.compile import sizes
+from minincep.io.text import to_json
 
 if TYPE_CHECKING:
     from minincep.plan.plan import Plan
@@ -55,7 +55,7 @@ def command(
         x = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
         profile = profile_of(plan, x, repeats=repeats)
     if as_json:
-        click.echo(json.dumps(_as_json(profile, top)))
+        click.echo(to_json(_as_json(profile, top)))
         return
     _print(_rows(profile, top))
     click.echo(

@@ -1,9 +1,7 @@
 """`minincep train`: a network learns from a folder of pictures."""
 
 import contextlib
-import csv
 import dataclasses
-import io
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 import click
 
 from minincep.cli import options
+from minincep.cli.say import say
+from minincep.io.text import table
 from minincep.train.settings import KINDS, RECIPES, Settings
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _train(folder: Path, settings: Settings, found: "Checkpoint | None") -> None
         _list_skipped(folder, skipped)
         if not finished:
             state = trainer.state
-            click.echo(
+            say(
                 f"minincep: stopped in epoch {state.epoch + 1}, after step {state.step}; go on "
                 f"with: minincep train --resume -o {shlex.quote(str(folder))}",
                 err=True,
@@ -172,11 +172,10 @@ def _list_skipped(folder: Path, skipped: "Sequence[tuple[Path, str]]") -> None:
 
     if not skipped:
         return
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *dict.fromkeys(skipped)])
+    rows = [("file", "reason"), *dict.fromkeys(skipped)]
     with NewFile(folder / SKIPPED) as new:
-        new.write(text.getvalue().encode(errors="surrogateescape"))
-    click.echo(f"minincep: {len(skipped)} files were left out: {folder / SKIPPED}", err=True)
+        new.write(table(rows).encode(errors="surrogateescape"))
+    say(f"minincep: {len(skipped)} files were left out: {folder / SKIPPED}", err=True)
 
 
 def _finish(folder: Path, trainer: "Trainer") -> None:
@@ -206,4 +205,4 @@ def _finish(folder: Path, trainer: "Trainer") -> None:
         files += [path.name for path in drawn]
     else:
         click.echo(f"minincep: {curves.MISSING}", err=True)
-    click.echo(f"in {folder}: {', '.join(files)}")
+    say(f"in {folder}: {', '.join(files)}")

@@ -1,6 +1,5 @@
 """`minincep verify`: compare a network with an independent implementation."""
 
-import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from minincep.cli import options
+from minincep.cli.say import say
 
 if TYPE_CHECKING:
     from minincep.io.verify import Run
@@ -52,22 +52,22 @@ def command(
                     rows, how = verify(network, case), "op by op"
                 else:
                     rows, how = verify(network, case, _planned(network), PLANNED), "plan"
-                _print(f"{network.architecture}, {case.name}, {how}, against {case.witness}")
+                say(f"{network.architecture}, {case.name}, {how}, against {case.witness}")
                 shown = [row for row in rows if not (row.passed and failed)]
                 if shown:
-                    _print(f"  {'end point':24}    error  reference float32   ratio")
+                    say(f"  {'end point':24}    error  reference float32   ratio")
                 for row in shown:
                     ratio = f"{row.error / row.float32_error:.2f}" if row.float32_error else "-"
-                    _print(
+                    say(
                         f"  {row.endpoint:24} {row.error:8.2e}  {row.float32_error:17.2e}  "
                         f"{ratio:>6}  {'ok' if row.passed else 'DIVERGES'}"
                     )
                 first = first_failure(rows)
                 diverged = diverged or first is not None
                 if first is None:
-                    _print(f"all {len(rows)} end points agree")
+                    say(f"all {len(rows)} end points agree")
                 else:
-                    _print(f"first end point that diverges: {first.endpoint}")
+                    say(f"first end point that diverges: {first.endpoint}")
     raise SystemExit(int(diverged))
 
 
@@ -81,10 +81,3 @@ def _planned(network: "Network") -> "Run":
         return plan.run_endpoints(x)
 
     return run
-
-
-def _print(line: str) -> None:
-    """Print a line that may hold text from a file: "?" for what the output cannot show."""
-    shown = "".join(char if char.isprintable() else "?" for char in line)
-    encoding = sys.stdout.encoding or "utf-8"
-    click.echo(shown.encode(encoding, "replace").decode(encoding))

@@ -10,7 +10,7 @@ import numpy as np
 from minincep.io.errors import WeightError
 from minincep.io.formats import detect
 from minincep.io.formats.stored import Stored
-from minincep.io.hdf5 import check_names, check_numbers, printable
+from minincep.io.hdf5 import check_names, check_numbers
 from minincep.io.names import (
     facenet,
     facenet_pytorch,
@@ -22,6 +22,7 @@ from minincep.io.names import (
     yuyang_huang,
 )
 from minincep.io.names.fit import Fit, Table
+from minincep.io.text import printable
 from minincep.models.network import Network
 from minincep.models.registry import ARCHITECTURES, build_model
 from minincep.nn.init import initialise

@@ -36,7 +36,8 @@ from urllib.request import (
 from minincep.io.catalogue import CATALOGUE, Published
 from minincep.io.convert import convert
 from minincep.io.files import writing
-from minincep.io.hdf5 import printable, save
+from minincep.io.hdf5 import save
+from minincep.io.text import printable
 from minincep.models.network import Network
 from minincep_kernels.errors import UserError
 

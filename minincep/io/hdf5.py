@@ -31,6 +31,7 @@ from minincep.io.files import NewFile
 from minincep.io.hdf5_heaps import check_heaps
 from minincep.io.known import DEFAULT as DEFAULT
 from minincep.io.known import weights_path
+from minincep.io.text import printable
 from minincep.models.network import Network
 from minincep.models.preprocessing import Preprocessing
 from minincep.models.registry import ARCHITECTURES, build_model
@@ -77,8 +78,10 @@ def _write(new: NewFile, network: Network, labels: list[bytes] | None) -> None:
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = VERSION
         file.attrs["architecture"] = network.architecture
-        file.attrs["config"] = json.dumps(dict(network.config))
-        file.attrs["preprocessing"] = json.dumps(dataclasses.asdict(network.preprocessing))
+        file.attrs["config"] = json.dumps(dict(network.config), allow_nan=False)
+        file.attrs["preprocessing"] = json.dumps(
+            dataclasses.asdict(network.preprocessing), allow_nan=False
+        )
         file.attrs["class_offset"] = 0
         file.attrs["source"] = network.source
         file.attrs["sha256"] = checksum(arrays)
@@ -189,11 +192,6 @@ def _labels(path: Path, dataset: h5py.Dataset, classes: int) -> list[str]:
         if dataset.shape != (classes,) or h5py.check_string_dtype(dataset.dtype) is None:
             raise WeightError(f"{path}: there must be {classes} labels, text, one for each class")
         return [printable(value.decode(errors="replace")) for value in dataset[()].tolist()]
-
-
-def printable(text: str) -> str:
-    """Text from a file, without the control characters that could take over a terminal."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 @contextlib.contextmanager

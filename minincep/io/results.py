@@ -15,6 +15,7 @@ import numpy as np
 from minincep.io.errors import ResultError
 from minincep.io.files import NewFile, writing
 from minincep.io.hdf5 import COMPRESSION, datasets, open_file
+from minincep.io.text import table
 from minincep_kernels import Array
 
 IMAGES = "images"
@@ -43,7 +44,7 @@ class CsvResults:
 
     def __init__(self, path: Path, columns: Sequence[str], *, resume: bool) -> None:
         self.done = set()
-        header = self._line([IMAGES.removesuffix("s"), *columns])
+        header = table([[IMAGES.removesuffix("s"), *columns]])
         if _is_old(path, resume):
             self._read(path, header)
         self._path = path
@@ -60,7 +61,7 @@ class CsvResults:
             raise ResultError(f"{path} has other columns than {header.strip()}: give a new file")
         rows = csv.reader(io.StringIO(lines.removeprefix(header), newline=""))
         try:
-            self.done = {row[0] for row in rows if row}
+            self.done = {row[0].removeprefix("./") for row in rows if row}  # as `table` has it
         except csv.Error as error:
             raise ResultError(
                 f"{path} is no table of minincep ({error}): give a new file"
@@ -69,16 +70,10 @@ class CsvResults:
             with writing(path):
                 os.truncate(path, len(whole))
 
-    @staticmethod
-    def _line(cells: Sequence[object]) -> str:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerow(cells)
-        return text.getvalue()
-
     def add(self, rows: Sequence[Sequence[object]]) -> None:
-        """Append lines, the picture's name first in each."""
+        """Append lines, the picture's path first in each."""
         with writing(self._path):
-            self._file.write("".join(self._line(row) for row in rows))
+            self._file.write(table(rows))
             self._file.flush()
 
     def __enter__(self) -> Self:

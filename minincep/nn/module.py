@@ -19,6 +19,7 @@ import numpy as np
 from minincep.autograd.op import layer
 from minincep.autograd.tensor import Tensor
 from minincep_kernels import Array
+from minincep_kernels.buffers import keep_memory
 
 
 class Parameter(Tensor):
@@ -131,6 +132,8 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode for this module and all inside it."""
+        if mode:
+            keep_memory()
         for _, module in self.modules():
             module.training = mode
         return self
@@ -141,8 +144,10 @@ class Module:
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
-        for parameter in self.parameters().values():
-            parameter.grad = None
+        for _, module in self.modules():
+            for value in vars(module).values():
+                if isinstance(value, Parameter):
+                    value.grad = None
 
 
 def _join(path: str, name: str) -> str:

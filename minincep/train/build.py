@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from minincep.io.errors import WeightError
-from minincep.io.hdf5 import load, printable
+from minincep.io.errors import ImageError, WeightError
+from minincep.io.hdf5 import load
+from minincep.io.images import open_image
+from minincep.io.text import printable
 from minincep.models.network import Network
 from minincep.models.preprocessing import Preprocessing
 from minincep.models.registry import ARCHITECTURES, build_model, create_model
@@ -38,6 +41,8 @@ def read_data(settings: Settings) -> tuple[DataSet, DataSet | None]:
     ------
     ConfigError
         If there are too few, or the data cannot be read.
+    ImageError
+        If not one of the pictures of a part can be read.
     """
     if not settings.data:
         raise ConfigError("no data: name a folder of pictures, or a CSV file")
@@ -53,7 +58,24 @@ def read_data(settings: Settings) -> tuple[DataSet, DataSet | None]:
             f"{len(train)} pictures to learn from make no batch of {settings.batch_size}: "
             f"give a batch size of {len(train)} or less"
         )
+    _check_pictures(train, "to learn from")
+    _check_pictures(validation, "for validation")
     return train, validation if len(validation) else None
+
+
+def _check_pictures(data: DataSet, use: str) -> None:
+    """Raise ImageError if none can be read: a loader finds that at the end of an epoch only."""
+    reason: Exception | None = None
+    for example in data.examples:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd metadata, which changes nothing
+                open_image(example.path)
+            return
+        except (ImageError, OSError) as error:
+            reason = reason or error
+    if reason:
+        raise ImageError(f"none of the {len(data)} pictures {use} can be read; {reason}")
 
 
 def make_network(settings: Settings, classes: Sequence[str]) -> Network:

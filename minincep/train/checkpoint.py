@@ -22,15 +22,8 @@ import numpy as np
 
 from minincep.io.errors import WeightError
 from minincep.io.files import NewFile, writing
-from minincep.io.hdf5 import (
-    attribute,
-    check_names,
-    check_size,
-    datasets,
-    open_file,
-    printable,
-    reading,
-)
+from minincep.io.hdf5 import attribute, check_names, check_size, datasets, open_file, reading
+from minincep.io.text import printable
 from minincep.train.data import DataSet
 from minincep_kernels import Array
 
@@ -123,7 +116,7 @@ def write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, Array]) ->
     OSError
         If it cannot be written; an old one is as it was.
     """
-    text = json.dumps(header).encode()
+    text = json.dumps(header, allow_nan=False).encode()
     with NewFile(path, durable=True) as new:
         new.run(_write, new, text, arrays)
 

@@ -3,7 +3,6 @@
 Matplotlib does it, and is imported only here: a training does without it.
 """
 
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minincep.io.files import NewFile
+from minincep.io.text import table
 from minincep.train.evaluate import Report
 from minincep.train.log import Epoch, Step
 
@@ -126,13 +126,10 @@ def write_csv(report: Report, path: Path) -> None:
     OSError
         If it cannot be written.
     """
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["is \\ taken for", *report.classes])
-    for name, row in zip(report.classes, report.confusion.tolist(), strict=True):
-        table.writerow([name, *row])
+    counts = zip(report.classes, report.confusion.tolist(), strict=True)
+    rows = [["is \\ taken for", *report.classes], *([name, *row] for name, row in counts)]
     with NewFile(path) as new:
-        new.write(text.getvalue().encode())
+        new.write(table(rows).encode())
 
 
 def _figure(width: float, height: float) -> "Figure":

@@ -210,25 +210,30 @@ def from_csv(file: str | os.PathLike[str]) -> DataSet:
         raise ConfigError(f"{path}: neither a folder of pictures nor a table of them")
     if path.stat().st_size > MOST_BYTES:
         raise ConfigError(f"{path}: too long for a table of pictures, over {MOST_BYTES} bytes")
-    pictures: dict[Path, tuple[str, int]] = {}
+    pictures: dict[str, tuple[Path, str, int]] = {}
     try:
         for line, name, text in _rows(path):
             where = f"{path}, line {line}"
             picture = path.parent / name
-            if picture in pictures:
-                raise ConfigError(f"{where}: {name!r} again, it is in line {pictures[picture][1]}")
             if problem := _problem(picture):
                 raise ConfigError(f"{where}: {str(picture)!r}: {problem}")
-            pictures[picture] = class_name(text, where), line
+            label = class_name(text, where)
+            _, first, before = pictures.setdefault(os.path.abspath(picture), (picture, label, line))
+            if label != first:
+                raise ConfigError(
+                    f"{where}: {name!r} is {label!r}, but {first!r} in line {before}: remove one"
+                )
+            if line != before:
+                raise ConfigError(f"{where}: {name!r} again, as in line {before}: remove one")
             if len(pictures) > MOST:
                 raise ConfigError(f"{where}: more than {MOST} pictures")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text in UTF-8, as a table must be") from None
     if not pictures:
         raise ConfigError(f"{path}: no pictures after the header")
-    classes = sorted({name for name, _ in pictures.values()})
+    classes = sorted({name for _, name, _ in pictures.values()})
     numbers = {name: label for label, name in enumerate(classes)}
-    examples = (Example(picture, numbers[name]) for picture, (name, _) in pictures.items())
+    examples = (Example(picture, numbers[name]) for picture, name, _ in pictures.values())
     return DataSet(tuple(classes), tuple(sorted(examples, key=lambda e: e.path.as_posix())))
 
 

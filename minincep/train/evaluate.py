@@ -91,13 +91,13 @@ class Report:
         return _ratio(2 * np.diag(self.confusion), both)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, for machines."""
+        """All of it, for machines; None for what is not finite."""
         rows = zip(self.support, self.precision, self.recall, self.f1, strict=True)
         return {
             "pictures": self.count,
             "accuracy": self.accuracy,
             "top5": self.top5,
-            "loss": self.loss,
+            "loss": _number(self.loss),
             "classes": [
                 {
                     "label": name,
@@ -117,9 +117,10 @@ def _ratio(part: Counts, whole: Counts) -> npt.NDArray[np.float64]:
 
 
 def _number(x: float) -> float | None:
-    return None if np.isnan(x) else float(x)
+    return float(x) if np.isfinite(x) else None
 
 
+@np.errstate(all="ignore")  # where logits are not finite, the loss is not
 def evaluate(
     logits_of: Callable[[Array], Array],
     loader: Loader,

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from minincep.io.errors import ResultError
 from minincep.io.files import writing
+from minincep.io.text import to_json
 from minincep_kernels.errors import ConfigError
 
 
@@ -128,7 +129,7 @@ class Log:
         """Append a step or an epoch."""
         if isinstance(event, Saved) or (isinstance(event, Step) and event.step % self._every):
             return
-        line = json.dumps({"kind": type(event).__name__.lower(), **asdict(event)})
+        line = to_json({"kind": type(event).__name__.lower(), **asdict(event)})
         rest = line.encode() + b"\n"
         with writing(self._path):
             while rest:  # the last that fits on a disk may be less than a line

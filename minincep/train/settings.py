@@ -8,7 +8,8 @@ before the recipe, and that before the defaults.
 import dataclasses
 import difflib
 import json
-import math
+import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from minincep.io.files import NewFile
+from minincep.io.known import weights_path
 from minincep_kernels.errors import ConfigError
 
 MODELS = (
@@ -63,8 +65,8 @@ def _setting(
     default: Any,
     help: str,  # noqa: A002  (as in click)
     *,
-    low: float = -math.inf,
-    high: float = math.inf,
+    low: float = -sys.float_info.max,
+    high: float = sys.float_info.max,
     choices: tuple[str, ...] = (),
 ) -> Any:
     metadata = {"help": help, "low": low, "high": high, "choices": choices}
@@ -197,7 +199,7 @@ NAMES = tuple(field.name for field in dataclasses.fields(Settings))
 # What may be another at resuming: it changes no result (threads the last bits), or is meant to.
 FREE = frozenset(
     {
-        *("data", "validation_data", "weights", "epochs", "workers", "threads", "recompute"),
+        *("data", "validation_data", "epochs", "workers", "threads", "recompute"),
         *("checkpoint_minutes", "log_every"),
     }
 )
@@ -244,6 +246,8 @@ def resumed(before: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
     changed = from_items({**before, **given})
     for name in given:
         then, now = getattr(settings, name), getattr(changed, name)
+        if name == "weights" and _is_same_file(then, now):
+            continue
         if then != now and name not in FREE:
             raise ConfigError(
                 f"{name} was {then!r} and is {now!r} now, which is another training: leave it out, "
@@ -317,9 +321,14 @@ def _one(field: "dataclasses.Field[Any]", kind: type, value: Any) -> Any:
 
 def _is_known(weights: str) -> bool:
     """Whether this is the name of weights, not a file, even if there is one of that name."""
-    from minincep.io.known import weights_path
-
     return weights_path(weights) != Path(weights)
+
+
+def _is_same_file(one: str | None, other: str | None) -> bool:
+    """Whether both are the same weights, whatever way leads to them."""
+    if one is None or other is None:
+        return False
+    return os.path.realpath(weights_path(one)) == os.path.realpath(weights_path(other))
 
 
 def _is_unicode(text: str) -> bool:

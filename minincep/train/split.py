@@ -20,7 +20,8 @@ def split(data: DataSet, share: float, seed: int) -> tuple[DataSet, DataSet]:
     Raises
     ------
     ConfigError
-        If the share is not in [0, 1), the seed is negative, or there are not two classes at least.
+        If the share is not in [0, 1), the seed is negative, there are not two classes at least, or
+        no class has two pictures to share out.
     """
     if not 0 <= share < 1:
         raise ConfigError(f"the share for validation must be at least 0 and below 1, got {share}")
@@ -36,6 +37,11 @@ def split(data: DataSet, share: float, seed: int) -> tuple[DataSet, DataSet]:
         count = min(max(round(share * len(members)), 1), len(members) - 1) if share else 0
         random = np.random.default_rng([seed, zlib.crc32(name.encode())])
         chosen.update(members[i] for i in random.permutation(len(members))[: max(count, 0)])
+    if share and not chosen:
+        raise ConfigError(
+            "every class has one picture only, so that none is left to validate with: add some, "
+            "name others to validate with, or set the share for validation to 0"
+        )
     training = tuple(e for i, e in enumerate(data.examples) if i not in chosen)
     validation = tuple(e for i, e in enumerate(data.examples) if i in chosen)
     return DataSet(data.classes, training, data.skipped), DataSet(data.classes, validation)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from minincep.io.errors import WeightError
-from minincep.io.hdf5 import printable
+from minincep.io.text import printable
 from minincep_kernels import Array
 
 

@@ -237,7 +237,8 @@ class Trainer:
             return False
         best = report is not None and _is_better(report, state)
         if report and best:
-            state.best_accuracy, state.best_loss = report.accuracy, report.loss
+            state.best_accuracy = report.accuracy
+            state.best_loss = min(sys.float_info.max, report.loss)  # where that is not finite, too
             state.best_epoch = state.epoch + 1
             self.write(BEST)
         event = Epoch(

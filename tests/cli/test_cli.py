@@ -1,5 +1,6 @@
 """The command line: answers, exit status, and no traceback for a user's mistake."""
 
+import csv
 import json
 import os
 import subprocess
@@ -321,3 +322,120 @@ def test_a_closed_pipe_is_no_traceback(weights: Path, pictures: list[Path]) -> N
     result = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert len(result.stdout) == 10
     assert result.stderr == ""
+
+
+ODD = "a\x1b[31m\n\u202eb\udce9.png"
+SHOWN = "a\ufffd[31m\ufffd\ufffdb\ufffd.png"
+
+
+@pytest.fixture
+def odd(pictures: list[Path], tmp_path: Path) -> Path:
+    """A folder with a picture, and a file that is none, whose names would change the terminal."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    pictures[0].rename(folder / ODD)
+    (folder / f"bad {ODD}").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.mark.parametrize("command", ["classify", "embed", "features"])
+def test_names_do_not_change_the_terminal(
+    run: Run, weights: Path, odd: Path, tmp_path: Path, command: str
+) -> None:
+    more = ["--endpoints", "Mixed_5b", "-o", tmp_path / "a.h5"] if command == "features" else []
+    status, output, errors = run(command, odd, "--weights", weights, *more)
+    assert status == 2
+    first, *rest = errors.splitlines()
+    assert first == f"minincep: {odd}/bad {SHOWN}: not a picture of a kind that can be read"
+    assert rest == ["minincep: 1 of 2 pictures could not be read"]
+    if command != "features":
+        assert output.startswith(f"{odd}/{SHOWN}")
+        assert len(output.splitlines()) == {"classify": 4, "embed": 1}[command]
+    assert "\x1b" not in output
+
+
+def test_names_beside_distances(run: Run, weights: Path, odd: Path) -> None:
+    _, output, _ = run("embed", odd, "--weights", weights, "--distances")
+    assert output == f"   1 {odd}/{SHOWN}\n     0.0000\n"
+
+
+def test_names_for_machines_are_exact(run: Run, weights: Path, odd: Path, tmp_path: Path) -> None:
+    table = tmp_path / "a.csv"
+    _, output, _ = run("classify", odd, "--weights", weights, "--json", "--csv", table)
+    assert {json.loads(line)["image"] for line in output.splitlines()} == {
+        f"{odd}/{ODD}",
+        f"{odd}/bad {ODD}",
+    }
+    with table.open(newline="", errors="surrogateescape") as file:
+        assert [row[0] for row in csv.reader(file)] == ["image", f"{odd}/{ODD}"]
+
+
+def test_mistakes_do_not_change_the_terminal(run: Run, tmp_path: Path) -> None:
+    (tmp_path / ODD).mkdir()
+    _, _, errors = run("classify", tmp_path / ODD)
+    hint = "no pictures in this folder; --recursive looks into the folders inside it"
+    assert errors == f"minincep: {tmp_path}/{SHOWN}: {hint}\n"
+    _, _, errors = run("embed", tmp_path, "-o", "a\x07\u202e")
+    *usage, message = errors.splitlines()
+    assert message == "Error: --output a\ufffd\ufffd: the name must end in .h5 or .npy"
+    assert usage[0].startswith("Usage: ")
+
+
+def test_a_report_of_mistakes_has_lines(run: Run, weights: Path, tmp_path: Path) -> None:
+    """Those of the report, not one that a name has."""
+    path = tmp_path / "a\nb.h5"
+    path.write_bytes(weights.read_bytes())
+    with h5py.File(path, "r+") as file:
+        for name in ("weights/logits/weight", "weights/logits/bias"):
+            del file[name]
+    status, _, errors = run("info", path)
+    assert status == 2
+    assert errors.splitlines() == [
+        f"minincep: {tmp_path}/a\ufffdb.h5: the weights do not fit the network:",
+        "  missing: logits/weight",
+        "  missing: logits/bias",
+    ]
+
+
+def test_a_terminal_of_few_letters(weights: Path, odd: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "minincep", "classify", odd, "--weights", weights],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert result.stdout.startswith(f"{odd}/{SHOWN.replace(chr(0xFFFD), '?')}\n")
+
+
+def test_pictures_whose_names_are_formulas(
+    run: Run, weights: Path, tmp_path: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table opens as text, its names lead to the pictures, and a run goes on with it."""
+    folder = tmp_path / "formulas"
+    folder.mkdir()
+    for name, picture in zip(["=1+1.png", "+2.png", "3.png"], pictures, strict=True):
+        picture.rename(folder / name)
+    monkeypatch.chdir(folder)
+    arguments = ["--weights", weights, "--csv", tmp_path / "a.csv", "--resume"]
+    assert run("classify", "=1+1.png", "3.png", *arguments)[0] == 0
+    assert run("classify", ".", *arguments)[0] == 0
+    with (tmp_path / "a.csv").open(newline="") as file:
+        names = [row[0] for row in csv.reader(file)]
+    assert names == ["image", "./=1+1.png", "3.png", "./+2.png"]
+    assert all(Path(name).is_file() for name in names[1:])
+
+
+def test_labels_that_are_formulas(
+    run: Run, weights: Path, tmp_path: Path, pictures: list[Path]
+) -> None:
+    network = mi.load(weights)
+    network.labels = ["=cmd", "+1", "-a"]
+    mi.save(network, tmp_path / "b.h5")
+    arguments = [pictures[0], "--weights", tmp_path / "b.h5"]
+    assert run("classify", *arguments, "--csv", tmp_path / "a.csv")[0] == 0
+    with (tmp_path / "a.csv").open(newline="") as file:
+        _, row = csv.reader(file)
+    assert set(row[1::2]) == {"'=cmd", "'+1", "'-a"}
+    _, output, _ = run("classify", *arguments, "--json")
+    found = json.loads(output)["predictions"]
+    assert {prediction["label"] for prediction in found} == {"=cmd", "+1", "-a"}

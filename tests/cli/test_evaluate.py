@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import minincep as mi
@@ -106,3 +107,35 @@ def test_no_weights(run: Run, tmp_path: Path, source: Path) -> None:
     status, _, errors = run(tmp_path / "no.h5", source)
     assert status == 2
     assert "no such file" in errors
+
+
+def test_names_do_not_change_the_terminal(run: Run, weights: Path, source: Path) -> None:
+    odd, shown = "\x1b[2J\n\u202e.png", "\ufffd[2J\ufffd\ufffd.png"
+    (source / "blue/0.png").rename(source / f"blue/{odd}")
+    (source / f"blue/bad{odd}").write_bytes(b"no picture")
+    status, output, errors = run(weights, source, "--confused", 9)
+    assert status == 2
+    assert f"  {source}/blue/{shown}: blue, taken for red (47.5%)" in output.splitlines()
+    assert (
+        errors == f"minincep: {source}/blue/bad{shown}: not a picture of a kind that can be read\n"
+    )
+    _, output, _ = run(weights, source, "--confused", 9, "--json")
+    found = json.loads(output)
+    assert str(source / f"blue/{odd}") in [row["path"] for row in found["confused"]]
+    assert [row["path"] for row in found["skipped"]] == [str(source / f"blue/bad{odd}")]
+
+
+def test_numbers_that_are_not_finite(run: Run, tmp_path: Path, source: Path) -> None:
+    """JSON has none; and nothing warns of them."""
+    network = small.network()
+    network.parameters()["logits/weight"].data[...] = np.finfo(np.float32).max
+    mi.save(network, tmp_path / "large.h5")
+
+    def refused(word: str) -> None:
+        raise AssertionError(word)
+
+    status, output, errors = run(tmp_path / "large.h5", source, "--json", "--confused", 9)
+    assert (status, errors) == (0, "")
+    found = json.loads(output, parse_constant=refused)
+    assert found["loss"] is None
+    assert None in [row["probability"] for row in found["confused"]]

@@ -1,6 +1,7 @@
 """`minincep train`: what it leaves behind, how it goes on, and what it says of mistakes."""
 
 import contextlib
+import csv
 import errno
 import json
 import os
@@ -20,6 +21,7 @@ import minincep as mi
 from minincep import cli
 from minincep.cli.training import obeying_signals
 from minincep.train import checkpoint
+from minincep_kernels.machine import get_num_threads, num_threads
 from tests.train import small
 
 OPTIONS = [
@@ -267,6 +269,9 @@ def test_resumed_with_other_settings(source: Path, whole: Path, tmp_path: Path, 
     status, _, errors = run("train", other, "--resume", "-o", whole)
     assert status == 2
     assert "is of another training, pictures to learn from differs" in errors
+    status, _, errors = run("train", "--resume", "--weights", "eggs", "-o", whole)
+    assert status == 2
+    assert errors.startswith("minincep: weights was None and is 'eggs' now, which is another")
     status, _, errors = run("train", "--resume", "--recipe", "paper", "-o", whole)
     assert status == 2
 
@@ -351,6 +356,11 @@ def test_data_that_will_not_do(source: Path, tmp_path: Path, run: Run) -> None:
     odd = small.pictures(tmp_path / "odd", 3)
     (odd / "blue").rename(odd / "violet")
     assert "the label 'violet'" in refused(source, "--validation-data", odd)
+    single = small.pictures(tmp_path / "single", 1)
+    assert "every class has one picture only" in refused(single)
+    row = f"{single}/red/0.png,a\n"
+    (tmp_path / "twice.csv").write_text(f"file,label\n{row}{row}")
+    assert "twice.csv, line 3: " in refused(tmp_path / "twice.csv")
 
 
 def test_pictures_that_cannot_be_read(tmp_path: Path, run: Run) -> None:
@@ -364,6 +374,50 @@ def test_pictures_that_cannot_be_read(tmp_path: Path, run: Run) -> None:
     assert table[0] == "file,reason"
     assert sum("0.png" in line for line in table) == 1
     assert sum("notes.txt,no picture by its name" in line for line in table) == 1
+
+
+def test_pictures_none_of_which_can_be_read(source: Path, tmp_path: Path, run: Run) -> None:
+    """Found before anything is learned, and before the folder is made; one that can be will do."""
+    bad = small.pictures(tmp_path / "bad", 3)
+    for path in bad.rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:300])  # its header is whole
+    options = [*OPTIONS, "--epochs", 1, "-o", tmp_path / "a"]
+    status, output, errors = run("train", source, "--validation-data", bad, *options)
+    assert (status, output) == (2, "")
+    assert errors.startswith(
+        f"minincep: none of the 9 pictures for validation can be read; {bad}/blue/0.png: damaged"
+    )
+    status, _, errors = run("train", bad, "--validation-data", source, *options)
+    assert status == 2
+    assert errors.startswith("minincep: none of the 9 pictures to learn from can be read; ")
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "a").exists()
+    shutil.copy(source / "red/0.png", bad / "red/2.png")
+    status, output, _ = run("train", source, "--validation-data", bad, *options)
+    assert status == 0
+    assert "1 pictures: accuracy" in output
+
+
+def test_names_do_not_change_the_terminal(tmp_path: Path, run: Run) -> None:
+    """Nor the table of what was left out; there names are exact."""
+    source = small.pictures(tmp_path / "source")
+    (source / "blue/\x1b[2J\u202e.png").write_bytes(b"no picture")
+    folder = tmp_path / "\x1b[31m"
+    status, output, errors = run("train", source, *OPTIONS, "--epochs", 1, "-o", folder)
+    assert status == 0
+    assert errors == f"minincep: 1 files were left out: {tmp_path}/\ufffd[31m/skipped.csv\n"
+    assert output.splitlines()[-1].startswith(f"in {tmp_path}/\ufffd[31m: ")
+    with (folder / "skipped.csv").open(newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file))[1][0] == f"{source}/blue/\x1b[2J\u202e.png"
+
+
+def test_threads_are_afterwards_as_before(tmp_path: Path, run: Run) -> None:
+    source = small.pictures(tmp_path / "source", 2)
+    with num_threads(3):
+        assert run("train", source, *OPTIONS, "--batch-size", 2, "-o", tmp_path / "a")[0] == 0
+        assert get_num_threads() == 3
+        assert run("train", "no pictures", *OPTIONS, "-o", tmp_path / "b")[0] == 2
+        assert get_num_threads() == 3
 
 
 def test_numbers_that_run_away(source: Path, tmp_path: Path, run: Run) -> None:

@@ -157,18 +157,18 @@ def test_tiled_runs_the_program(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     method, variant = tiled.METHODS[name], variants("conv2d")[name]
     seen: list[Method] = []
     learned = []
-    compiled, do = gradients.convolve, gradients._Lesson.__call__
+    compiled, do = gradients.forward, gradients._Lesson.before
 
-    def convolve(method: Method, *arguments: Any) -> Array:
+    def forward(method: Method, *arguments: Any, **turned: Any) -> Array:
         seen.append(method)
-        return compiled(method, *arguments)
+        return compiled(method, *arguments, **turned)
 
-    def lesson(self: Any, *arrays: Array) -> None:
+    def before(self: Any, others: Any, *arrays: Array) -> None:
         learned.extend(self.table["kind"])
-        do(self, *arrays)
+        do(self, others, *arrays)
 
-    monkeypatch.setattr(gradients, "convolve", convolve)
-    monkeypatch.setattr(gradients._Lesson, "__call__", lesson)
+    monkeypatch.setattr(gradients, "forward", forward)
+    monkeypatch.setattr(gradients._Lesson, "before", before)
     for shape in filter(variant.supports, SHAPES):
         results(variant, shape, "float64")
         assert not seen

@@ -68,8 +68,9 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return helpers
 
 
-def jobs(*numbers: int) -> list[list[int]]:
-    return [[number, *NONE] for number in numbers]
+def job_of(function: int, *numbers: int) -> crew.Job:
+    """A function for each of some numbers, at the same time."""
+    return crew.Job(function, np.array([[number, *NONE] for number in numbers]))
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -99,7 +100,7 @@ def test_all_at_the_same_time_and_each_once(
 
     for _ in range(5):
         seen.clear()
-        crew.run(job(work), jobs(*range(threads)))
+        crew.run(job_of(job(work), *range(threads)))
         assert sorted(number for number, _ in seen) == list(range(threads))
         assert dict(seen)[0] == threading.get_ident()
         assert len({thread for _, thread in seen}) == threads
@@ -117,8 +118,19 @@ def test_a_job_gets_all_its_arguments() -> None:
     numbers = [tuple(range(first, first + crew.ARGUMENTS)) for first in (1, 1 << 40)]
     address = ctypes.cast(_kept[-1], _VOID).value
     assert address is not None
-    crew.run(address, numbers)
+    crew.run(crew.Job(address, np.array(numbers)))
     assert sorted(seen) == numbers
+
+
+def test_jobs_follow_each_other() -> None:
+    seen: list[int] = []
+
+    def work(number: int) -> None:
+        time.sleep(0.002 * (number % 2))  # so that one thread is behind the other
+        seen.append(number // 10)
+
+    crew.run(*(job_of(job(work), 10 * index, 10 * index + 1) for index in range(5)))
+    assert seen == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
 
 @pytest.mark.parametrize("threads", [2, 4])
@@ -128,7 +140,7 @@ def test_a_helper_that_sleeps_is_woken(
     monkeypatch.setattr(crew, "SPINS", 1)
     counter = np.zeros(1, np.int64)
     for turn in range(1, 20):
-        crew.run(adding(), jobs(*[counter.ctypes.data] * threads))
+        crew.run(job_of(adding(), *[counter.ctypes.data] * threads))
         assert counter == turn * threads
         until(lambda: all(is_parked(helper) for helper in idle))
         time.sleep(0.002)  # and really sleeps
@@ -141,11 +153,11 @@ def test_a_helper_that_waits_for_more_is_not_woken(
     """Who looks out for work needs no call into the system, which is what it is for."""
     monkeypatch.setattr(crew, "SPINS", 1 << 40)
     counter = np.zeros(1, np.int64)
-    crew.run(adding(), jobs(*[counter.ctypes.data] * 2))
+    crew.run(job_of(adding(), *[counter.ctypes.data] * 2))
     (helper,) = idle
     monkeypatch.setattr(helper, "_woken", None)
     for _ in range(100):
-        crew.run(adding(), jobs(*[counter.ctypes.data] * 2))
+        crew.run(job_of(adding(), *[counter.ctypes.data] * 2))
     assert counter == 202
 
 
@@ -200,7 +212,7 @@ def test_several_python_threads_at_once(
     def call(caller: int) -> None:
         for turn in range(turns):
             place = counters[caller, turn:].ctypes.data
-            crew.run(adding(), jobs(*[place] * 3))
+            crew.run(job_of(adding(), *[place] * 3))
             assert counters[caller, turn] == 3
 
     threads = [threading.Thread(target=call, args=(n,), daemon=True) for n in range(callers)]
@@ -256,11 +268,11 @@ def test_an_interrupted_caller_waits_for_all_helpers(
     monkeypatch.setattr(crew._Helper, "wait", begin)
     done: list[int] = []
     with pytest.raises(KeyboardInterrupt):
-        crew.run(slow(done, interrupt), jobs(0, 1, 2, 3))
+        crew.run(job_of(slow(done, interrupt), 0, 1, 2, 3))
     assert sorted(done) == [0, 1, 2, 3]
     assert len(idle) == 3
     counter = np.zeros(1, np.int64)
-    crew.run(adding(), jobs(*[counter.ctypes.data] * 4))  # as if nothing had been
+    crew.run(job_of(adding(), *[counter.ctypes.data] * 4))  # as if nothing had been
     assert counter == 4
 
 
@@ -280,7 +292,7 @@ def test_a_wait_that_is_interrupted_goes_on(
     monkeypatch.setattr(crew._Helper, "wait", interrupt)
     done: list[int] = []
     with pytest.raises(KeyboardInterrupt):
-        crew.run(slow(done), jobs(0, 1, 2, 3))
+        crew.run(job_of(slow(done), 0, 1, 2, 3))
     assert sorted(done) == [0, 1, 2, 3]
     assert len(idle) == 3
 
@@ -291,7 +303,7 @@ def test_a_post_that_is_interrupted_before_it_wakes_the_helper(
     """The job lies in the box then, and will be waited for."""
     monkeypatch.setattr(crew, "SPINS", 1)
     counter = np.zeros(1, np.int64)
-    crew.run(adding(), jobs(*[counter.ctypes.data] * 2))
+    crew.run(job_of(adding(), *[counter.ctypes.data] * 2))
     (helper,) = idle
     until(lambda: is_parked(helper))
     wake = helper._woken.set
@@ -305,7 +317,7 @@ def test_a_post_that_is_interrupted_before_it_wakes_the_helper(
 
     def call() -> None:
         try:
-            crew.run(adding(), jobs(*[counter.ctypes.data] * 2))
+            crew.run(job_of(adding(), *[counter.ctypes.data] * 2))
         except KeyboardInterrupt as error:
             errors.append(error)
 
@@ -321,7 +333,7 @@ def test_a_post_that_is_interrupted_before_it_wakes_the_helper(
 def test_no_new_thread_is_an_error_and_the_others_are_waited_for(
     idle: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crew.run(slow([]), jobs(0, 1))
+    crew.run(job_of(slow([]), 0, 1))
 
     def fails() -> None:
         raise RuntimeError("can't start new thread")
@@ -329,7 +341,7 @@ def test_no_new_thread_is_an_error_and_the_others_are_waited_for(
     monkeypatch.setattr(crew, "_Helper", fails)
     done: list[int] = []
     with pytest.raises(RuntimeError, match="new thread"):
-        crew.run(slow(done), jobs(0, 1, 2))
+        crew.run(job_of(slow(done), 0, 1, 2))
     assert done == [1]
     assert len(idle) == 1
 
@@ -340,25 +352,27 @@ def test_no_new_thread_is_an_error_and_the_others_are_waited_for(
 def test_where_there_are_threads_of_numba_they_run_the_jobs(
     idle: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Any] = []
+    seen: list[tuple[crew.Job, ...]] = []
     monkeypatch.setattr(jit, "has_threads", lambda: True)
-    monkeypatch.setattr(numba_threads, "run", lambda *work: seen.append(work))
+    monkeypatch.setattr(numba_threads, "run", lambda *jobs: seen.append(jobs))
     done: list[int] = []
     address = slow(done)
-    crew.run(address, jobs(0, 1))
-    assert seen == [(address, jobs(0, 1))]
+    both = job_of(address, 0, 1), job_of(address, 2, 3)
+    crew.run(*both)
+    assert seen == [both]
     assert not done
-    crew.run(address, jobs(0))  # one thread needs no other
+    crew.run(job_of(address, 0))  # one thread needs no other
     assert done == [0]
     assert not idle
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 17])
-def test_numba_threads_run_each_job_once(count: int) -> None:
+def test_numba_threads_run_all_of_each_job(count: int) -> None:
     counters = np.zeros((count, 2), np.int64)
     with machine.num_threads(2):
-        numba_threads.run(adding(), jobs(*(row.ctypes.data for row in counters)))
-    np.testing.assert_array_equal(counters, [[1, 0]] * count)
+        job = job_of(adding(), *(row.ctypes.data for row in counters))
+        numba_threads.run(job, job, job)
+    np.testing.assert_array_equal(counters, [[3, 0]] * count)
 
 
 @pytest.mark.parametrize("tile", [None, 0])

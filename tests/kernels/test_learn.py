@@ -13,6 +13,7 @@ from minincep_kernels.microkernel import COLUMNS, ROWS
 from minincep_kernels.microkernel import pack as pack_in_python
 from minincep_kernels.program import learn
 from minincep_kernels.program.layout import IMPLICIT, Method
+from minincep_kernels.program.runner import Room
 from minincep_kernels.program.step import Kind
 from minincep_kernels.program.task import Task
 from minincep_kernels.shapes import Conv2dShape, conv2d_shape
@@ -224,14 +225,15 @@ def test_nothing_is_read_beyond_the_last_channel(
 ) -> None:
     """Nor is more scratch memory used than is said."""
 
-    class Tight:
-        def grow(self, threads: int, floats: int) -> None:
+    class Tight(Room):
+        def grow(self, threads: int, floats: int) -> list[tuple[int, int]]:
             self.scratch = at_the_end(np.full(max(floats, 1), np.nan, np.float32))
             self.places = np.zeros(64, np.int64)
-            self.own = [(self.scratch.ctypes.data, self.places.ctypes.data)]
+            return [(self.scratch.ctypes.data, self.places.ctypes.data)]
 
     wanted = gradient(shape)
-    monkeypatch.setattr(gradients, "_room", Tight)
+    monkeypatch.setattr(gradients, "_kept", gradients._Kept())
+    monkeypatch.setattr(gradients._kept, "room", Tight())
 
     def work() -> None:
         for pitch in (shape.channels, 300):

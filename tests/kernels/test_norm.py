@@ -54,12 +54,12 @@ def numbers(x: Array, gy: Array, scale: Array, *, relu: bool) -> list[Array]:
     """Everything that the preferred kernels compute."""
     shape = normalize_shape(x.shape, relu=relu)
     mean, variance = moments(x)
-    affine = np.stack([mean, scale, mean])
-    _, inverse = norm.affine(None, mean, mean, variance, EPS)
-    sums = norm.sums_backward(x, gy, affine, shape)
-    gx = norm.input_gradient(x, gy, affine, inverse, sums, shape)
-    scaled = norm.scaled_gradient(x, gy, affine, scale, shape)
-    y = normalized(x, affine, relu=relu)
+    inverse = norm.channel_table(None, mean, mean, variance, EPS)[4]
+    table = np.stack([mean, scale, mean, scale, inverse])
+    sums, gx = norm.backward(x, gy, table, shape, of_batch=True)
+    same, scaled = norm.backward(x, gy, table, shape, of_batch=False)
+    np.testing.assert_array_equal(same, sums)
+    y = normalized(x, table[:3], relu=relu)
     return [mean, variance, y, sums, gx, scaled, norm.channel_sums(gy)]
 
 
@@ -124,17 +124,19 @@ def test_the_ladders() -> None:
 
 @pytest.mark.parametrize("gamma", [None, [0.5, 1.0, 2.0, 3.0, 4.0]])
 @EACH_DTYPE
-def test_affine(dtype: str, gamma: list[float] | None) -> None:
+def test_channel_table(dtype: str, gamma: list[float] | None) -> None:
     mean, beta = np.arange(5, dtype=dtype), np.arange(7, 12, dtype=dtype)
     variance = np.array([0.0, 1e-6, 0.5, 2.0, 1e6], dtype)
     factor = None if gamma is None else np.array(gamma, dtype)
-    affine, inverse = norm.affine(factor, beta, mean, variance, EPS)
-    assert affine.dtype == inverse.dtype == dtype
+    table = norm.channel_table(factor, beta, mean, variance, EPS)
+    assert table.dtype == dtype
+    inverse = table[4]
     exact = np.array([1 / math.sqrt(float(value) + EPS) for value in variance])
     oracle.assert_close(inverse, exact, roundings=1)
-    np.testing.assert_array_equal(affine[0], mean)
-    np.testing.assert_array_equal(affine[1], inverse if factor is None else factor * inverse)
-    np.testing.assert_array_equal(affine[2], beta)
+    np.testing.assert_array_equal(table[0], mean)
+    np.testing.assert_array_equal(table[1], inverse if factor is None else factor * inverse)
+    np.testing.assert_array_equal(table[2], beta)
+    np.testing.assert_array_equal(table[3], table[1])
 
 
 @EACH_SHAPE
@@ -181,7 +183,8 @@ def test_sums_of_many_rows_are_taken_in_float64() -> None:
     x = np.full((2**20, 1), 0.1, np.float32)
     wanted = pytest.approx(2**20 * float(np.float32(0.1)), rel=1e-12)
     shape = normalize_shape(x.shape, relu=False)
-    sums = norm.sums_backward(x, x, np.array([[0], [1], [1]], np.float32), shape)
+    table = np.array([[0], [1], [1], [1], [1]], np.float32)
+    sums, _ = norm.backward(x, x, table, shape, of_batch=False, gradient=False)
     assert sums[0].item() == wanted
     assert norm.channel_sums(x, np.float64).item() == wanted
     assert norm.channel_sums(x).item() == np.float32(wanted.expected)
@@ -225,14 +228,29 @@ def test_nan_is_not_hidden_by_the_relu(rung: Variant) -> None:
 
 @pytest.mark.parametrize("size", [(0, 4), (2, 0, 3, 4)])
 def test_nothing_gives_nothing(size: tuple[int, ...]) -> None:
-    x, affine, ones = np.zeros(size), np.ones((3, 4)), np.ones(4)
+    x, table = np.zeros(size), np.ones((5, 4))
     for rung in variants("normalize").values():
-        assert normalized(x, affine, rung, relu=True).shape == size
-    shape = normalize_shape(size, relu=True)
-    sums = norm.sums_backward(x, x, affine, shape)
-    assert (sums.tolist(), norm.channel_sums(x).tolist()) == (np.zeros((2, 4)).tolist(), [0] * 4)
-    assert norm.input_gradient(x, x, affine, ones, sums, shape).shape == size
-    assert norm.scaled_gradient(x, x, affine, ones, shape).shape == size
+        assert normalized(x, table[:3], rung, relu=True).shape == size
+    assert norm.channel_sums(x).tolist() == [0] * 4
+    for of_batch in (False, True):
+        sums, gx = norm.backward(x, x, table, normalize_shape(size, relu=True), of_batch=of_batch)
+        assert sums.tolist() == np.zeros((2, 4)).tolist()
+        assert gx.shape == size
+
+
+@EACH_RELU
+def test_only_what_is_wanted_backwards(relu: bool) -> None:
+    x, gy, scale = draw((3, 5, 7), "float32")
+    table = np.stack([scale, scale, scale, scale, scale])
+    shape = normalize_shape(x.shape, relu=relu)
+    for of_batch in (False, True):
+        sums, gx = norm.backward(x, gy, table, shape, of_batch=of_batch)
+        assert sums.all()
+        of_sums, nothing = norm.backward(x, gy, table, shape, of_batch=of_batch, gradient=False)
+        np.testing.assert_array_equal(of_sums, sums)
+        assert not nothing.size
+        _, alone = norm.backward(x, gy, table, shape, of_batch=of_batch, sums=False)
+        np.testing.assert_array_equal(alone, gx)
 
 
 def test_work_that_the_definition_asks_for() -> None:

@@ -211,3 +211,9 @@ def test_a_data_set_is_known_by_names_and_labels(tmp_path: Path) -> None:
     ]
     assert digest not in [checkpoint.digest(other) for other in others]
     assert checkpoint.digest(pictures(tmp_path, {})).startswith("0 pictures")
+
+
+def test_a_header_is_strict_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        checkpoint.write(tmp_path / "checkpoint.h5", {**HEADER, "notes": float("nan")}, {})
+    assert list(tmp_path.iterdir()) == []

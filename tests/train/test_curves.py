@@ -62,6 +62,13 @@ def test_table(tmp_path: Path) -> None:
     ]
 
 
+def test_no_class_in_the_table_is_a_formula(tmp_path: Path) -> None:
+    report = Report(("=cmd", "+1", "a"), np.eye(3, dtype=np.int64), 0.5, None)
+    curves.write_csv(report, tmp_path / "confusion.csv")
+    text = (tmp_path / "confusion.csv").read_text()
+    assert text == "is \\ taken for,'=cmd,'+1,a\n'=cmd,1,0,0\n'+1,0,1,0\na,0,0,1\n"
+
+
 def test_matplotlib_is_not_needed_before(monkeypatch: pytest.MonkeyPatch) -> None:
     assert curves.available()
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -189,7 +189,9 @@ def test_a_table(tmp_path: Path) -> None:
         ("file,label\na.png\n", "line 2: there must be a file and a label, got 'a.png'"),
         ("file,label\na.png,\n", "line 2: there must be a file and a label"),
         ("file,label\na.png,x,y\n", "line 2: there must be a file and a label"),
-        ("file,label\na.png,x\n./a.png,y\n", "line 3: './a.png' again, it is in line 2"),
+        ("file,label\na.png,x\n./a.png,x\n", "line 3: './a.png' again, as in line 2: remove"),
+        ("file,label\na.png,x\nin/../a.png,x\n", "line 3: 'in/../a.png' again, as in line 2"),
+        ("file,label\na.png,x\n\na.png,y\n", "line 4: 'a.png' is 'y', but 'x' in line 2: remove"),
         ('file,label\n"a.png"b,x\n', "line 2: ',' expected after '\"'"),
         ("file,label\na.png,\x1b[31mx\n", r"'\\x1b\[31mx' cannot name a class"),
         ("file,label\n" + 300 * "n" + ",x\n", "line 2: .*File name too long"),
@@ -202,6 +204,14 @@ def test_tables_with_mistakes(tmp_path: Path, text: str | bytes, message: str) -
     with pytest.raises(ConfigError, match=message) as caught:
         from_csv(table(tmp_path, text))
     assert len(str(caught.value)) < 1000
+
+
+def test_a_picture_that_is_named_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever way leads to it, also from a table whose own path is relative."""
+    table(tmp_path, f"file,label\na.png,x\n{tmp_path}/a.png,y\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"eggs.csv, line 3: .*a.png' is 'y', but 'x' in line 2"):
+        from_csv("eggs.csv")
 
 
 def test_tables_that_are_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,9 @@ def test_json() -> None:
         "recall": 0.0,
         "f1": 0.0,
     }
+    lost = sure_of(TAKEN, 3)
+    lost[0] = np.inf
+    assert report(LABELS, lost).as_json()["loss"] is None
 
 
 @pytest.mark.usefixtures("one_thread")

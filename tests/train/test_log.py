@@ -1,6 +1,7 @@
 """The log: whole lines, none twice, and one program at a time."""
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import asdict
@@ -41,6 +42,17 @@ def test_holds_what_was_told(path: Path) -> None:
     kinds = ["step", "step", "epoch"] * 3
     assert [line["kind"] for line in lines] == kinds
     assert log.read(path) == ([step(n) for n in range(1, 7)], [epoch(n) for n in range(1, 4)])
+
+
+def test_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
+    def refused(word: str) -> None:
+        raise AssertionError(word)
+
+    with Log(tmp_path / "log.jsonl") as file:
+        file(Epoch(2, 1, 0.5, 0.25, math.nan, 0.5, True, 3.0))
+    text = (tmp_path / "log.jsonl").read_text()
+    assert json.loads(text, parse_constant=refused)["validation_loss"] is None
+    assert log.read(tmp_path / "log.jsonl")[1] == [Epoch(2, 1, 0.5, 0.25, None, 0.5, True, 3.0)]
 
 
 def test_some_steps_only(tmp_path: Path) -> None:

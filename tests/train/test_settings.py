@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import minincep as mi
+from minincep.io.known import DEFAULT
 from minincep.train import settings
 from minincep.train.build import make_augmentation, make_network
 from minincep.train.optim import OPTIMIZERS
@@ -88,6 +89,8 @@ def test_the_rate_suits(given: dict[str, Any], rate: float) -> None:
         ({"rate": "fast"}, "rate must be a number, got 'fast'"),
         ({"rate": float("nan")}, "rate must be from 0 to 1000, got nan"),
         ({"rate": -1}, "rate must be from 0 to 1000, got -1"),
+        ({"clip_norm": float("inf")}, r"clip_norm must be from 1e-12 to 1.79\d*e\+308, got inf"),
+        ({"schedule": "step", "at": [1, float("inf")]}, "at must be from .* got inf"),
         ({"turns": 1}, "turns must be true or false, got 1"),
         ({"optimizer": "addam"}, "optimizer must be one of sgd, .* did you mean adam"),
         ({"freeze": "a"}, "freeze must be a list, got 'a'"),
@@ -141,6 +144,24 @@ def test_resumed_with_more_epochs_only() -> None:
     assert found == dataclasses.replace(FULL, epochs=9, workers=3)
     with pytest.raises(ConfigError, match="batch_size was 16 and is 8 now"):
         settings.resumed(before, {"batch_size": 8})
+
+
+def test_resumed_with_the_same_weights_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.h5").touch()
+    (tmp_path / "link.h5").symlink_to("a.h5")
+    before = Settings(weights="a.h5").with_whole_paths().items()
+    for same in ("a.h5", "link.h5", str(tmp_path / "a.h5")):
+        settings.resumed(before, {"weights": same})
+    settings.resumed({"weights": "eggs"}, {"weights": str(DEFAULT)})
+    (tmp_path / "b.h5").touch()
+    for then, now in [(before, "b.h5"), ({}, "a.h5"), (before, "eggs"), ({"weights": "eggs"}, "b")]:
+        with pytest.raises(
+            ConfigError, match=f"weights was .* and is '{now}' now, .* leave it out"
+        ):
+            settings.resumed(then, {"weights": now})
 
 
 def test_paths_are_whole_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,14 @@ def test_pictures_are_chosen_evenly() -> None:
     assert max(chosen.values()) < 90
 
 
+def test_pictures_too_few_to_validate_with() -> None:
+    """Of one class, but not of all of them, there may be one picture only."""
+    assert len(split(data_set(a=1, b=2), 0.2, seed=0)[1]) == 1
+    with pytest.raises(ConfigError, match="every class has one picture only, so that none is left"):
+        split(data_set(a=1, b=1), 0.2, seed=0)
+    assert len(split(data_set(a=1, b=1), 0, seed=0)[0]) == 2
+
+
 def test_nothing_for_validation() -> None:
     training, validation = split(data_set(a=3, b=3), 0, seed=0)
     assert len(training) == 6

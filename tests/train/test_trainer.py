@@ -1,6 +1,7 @@
 """The loop: it learns, can be interrupted anywhere, and stops when numbers run away."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -341,3 +342,24 @@ def test_moved_pictures_are_the_same(source: Path, tmp_path: Path) -> None:
     resumed = small.trainer(moved, tmp_path / "run")
     resumed.resume()
     assert resumed.state.step == 1
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf])
+def test_a_validation_that_is_not_finite(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: float
+) -> None:
+    """As a network may be whose running statistics are new: any finite loss is better."""
+    trainer = small.trainer(source, tmp_path, epochs=3)
+    losses = iter([loss, 2.0, loss])
+    report = evaluate.Report(tuple(small.COLOURS), np.eye(3, dtype=np.int64), 0.0, None)
+    monkeypatch.setattr(trainer, "validate", lambda: dataclasses.replace(report, loss=next(losses)))
+    heard: list[tuple[int, float]] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Saved):
+            heard.append((trainer.state.best_epoch, trainer.state.best_loss))
+
+    trainer.on_event = listen
+    assert trainer.run()
+    assert heard == [(1, sys.float_info.max), (2, 2.0), (2, 2.0)]
+    assert (tmp_path / "best.h5").exists()

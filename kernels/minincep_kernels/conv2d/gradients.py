@@ -15,9 +15,10 @@ All of it in float32 only; `im2col` does float64.
 """
 
 import functools
+import itertools
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,12 +29,12 @@ from minincep_kernels import Array, machine
 from minincep_kernels.buffers import empty
 from minincep_kernels.jit import kernel
 from minincep_kernels.microkernel import COLUMNS, ROWS
-from minincep_kernels.program import learn
+from minincep_kernels.program import crew, learn
 from minincep_kernels.program.layout import Method, choose
 from minincep_kernels.program.run import scratch_of
 from minincep_kernels.program.runner import Room, Runner
 from minincep_kernels.program.step import STEP, ZEROS, Kind
-from minincep_kernels.program.task import TASK, Task
+from minincep_kernels.program.task import OFFSETS, TASK, Task, offsets_of
 from minincep_kernels.program.tiles import SIZES
 from minincep_kernels.shapes import Conv2dShape
 from minincep_kernels.vectors import COLUMNS_SLACK, LANES, padded
@@ -42,20 +43,38 @@ from minincep_kernels.winograd import TILES
 TRANSFORMED = 6 << 20  # floats of transformed tiles, of both sides, at a time
 TILES_A_CHUNK = 16
 HIGHEST = 18 * ROWS  # rows of a chunk, of which a copy stays in the level-2 cache
+ALIGNED = 16  # floats in a cache line
 NOTHING = np.zeros(ZEROS, np.float32)
 
-_local = threading.local()
+
+class _Kept(threading.local):
+    """What each Python thread keeps from call to call.
+
+    Who uses a thing takes it out meanwhile: a signal handler that comes in between finds none, and
+    makes its own.
+    """
+
+    def __init__(self) -> None:
+        self.room = Room()
+        self._things: dict[object, Any] = {}
+
+    def take(self, key: object, make: Callable[[], Any]) -> Any:
+        """A thing that was put back, or a new one."""
+        return self._things.pop(key, None) or make()
+
+    def put_back(self, key: object, thing: Any) -> None:
+        self._things[key] = thing
+
+    def take_memory(self, floats: int) -> Array:
+        """At least so many floats, which may be in the caches still."""
+        memory: Array = self._things.pop("memory", NOTHING)
+        return memory if memory.size >= floats else empty((floats,), np.float32)
 
 
-def _room() -> Room:
-    """Scratch memory of the calling Python thread, kept from call to call."""
-    if not hasattr(_local, "room"):
-        _local.room = Room()
-    room: Room = _local.room
-    return room
+_kept = _Kept()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Lesson:
     """Tasks that are worked out once for a shape, and done again and again on other arrays.
 
@@ -64,7 +83,7 @@ class _Lesson:
     table
         Array of `TASK`, with offsets from the beginning of an array.
     arrays
-        For each offset of each task, which array: (3, tasks).
+        For each task, which arrays its offsets are in: (tasks, 3).
     scratch
         Floats of scratch memory that a thread needs.
     """
@@ -75,24 +94,29 @@ class _Lesson:
 
     def __call__(self, *arrays: Array) -> None:
         """Do the tasks, in order."""
+        self.before((), *arrays)
+
+    def before(self, others: Sequence[crew.Job], *arrays: Array) -> None:
+        """The same, and then other jobs."""
+        runner, offsets = _kept.take(self, self._begin)
         places = np.array([array.ctypes.data // 4 for array in arrays])
+        np.add(places[self.arrays], offsets_of(self.table), out=offsets)
+        crew.run(runner.job(0, len(self.table), 1, NOTHING, 0, 0), *others)
+        _kept.put_back(self, (runner, offsets))
+
+    def _begin(self) -> tuple[Runner, Any]:
         table = self.table.copy()
-        for name, which in zip(OFFSETS, self.arrays, strict=True):
-            table[name] += places[which]
-        Runner(table, self.scratch, "learn", _room())(0, len(table), 1, NOTHING, 0, 0)
-
-
-OFFSETS = ("in_offset", "gy_offset", "out_offset")
+        return Runner(table, self.scratch, "learn", _kept.room), offsets_of(table)
 
 
 def _lesson(tasks: list[dict[str, Any]]) -> _Lesson:
     """Tasks by the names of their fields; an offset is (which array, how many floats in it)."""
     table = np.zeros(len(tasks), TASK)
-    arrays = np.zeros((len(OFFSETS), len(tasks)), np.int64)
+    arrays = np.zeros((len(tasks), len(OFFSETS)), np.int64)
     for index, task in enumerate(tasks):
         for name, value in ({"wait": index} | task).items():
             if name in OFFSETS:
-                arrays[OFFSETS.index(name), index], table[name][index] = value
+                arrays[index, OFFSETS.index(name)], table[name][index] = value
             else:
                 table[name][index] = value
     return _Lesson(table, arrays, max(learn.scratch_of(task) for task in table))
@@ -100,54 +124,49 @@ def _lesson(tasks: list[dict[str, Any]]) -> _Lesson:
 
 def pack(method: Method, filters: Array, *, turned: bool = False) -> Array:
     """Filters (KH, KW, C, OC) as steps read them, behind zeros; the turned ones if so wanted."""
-    height, width, *channels = filters.shape
-    rows, columns = reversed(channels) if turned else channels
-    front = zeros_for(columns)
-    weights = empty((front + method.packed_floats((height, width, rows, columns)),), np.float32)
-    weights[:front] = 0
-    packed = weights[front:]
-    if method.kind == Kind.WINOGRAD:
-        packed = empty((height * width * rows * padded(columns),), np.float32)
-    lesson = _packing(method, (height, width, rows, columns), turned)
-    lesson(np.ascontiguousarray(filters), packed, weights[front:])
-    return weights
+    lesson, front, floats, before = _packing(method, filters.shape, turned)
+    memory = empty((front + floats + before,), np.float32)
+    memory[:front] = 0
+    lesson(np.ascontiguousarray(filters), memory[front:], memory[front + floats :])
+    return memory[: front + floats]
 
 
 @functools.cache
-def _packing(method: Method, filters: tuple[int, int, int, int], turned: bool) -> _Lesson:
-    """Of filters, to what is packed, to what is transformed."""
-    height, width, rows, columns = filters
+def _packing(
+    method: Method, filters: tuple[int, ...], turned: bool
+) -> tuple[_Lesson, int, int, int]:
+    """Of filters, to what is packed; and floats of zeros, of that, and for the way there."""
+    height, width, *channels = filters
+    rows, columns = reversed(channels) if turned else channels
+    winograd = method.kind == Kind.WINOGRAD
     panels = -(-columns // COLUMNS)
     both = {"kernel_height": height, "kernel_width": width, "rows": rows, "columns": columns}
     packing = {
         "kind": Task.PACK,
         "chunks": panels * height * width,
         "in_offset": (0, 0),
-        "out_offset": (1, 0),
+        "out_offset": (2 if winograd else 1, 0),
         "turned": turned,
     }
     transform = {
         "kind": Task.TRANSFORM_FILTERS,
         "chunks": panels * -(-rows // learn.DEPTHS),
-        "in_offset": (1, 0),
-        "out_offset": (2, 0),
+        "in_offset": (2, 0),
+        "out_offset": (1, 0),
         "tile": method.tile,
     }
-    tasks = [packing, transform] if method.kind == Kind.WINOGRAD else [packing]
-    return _lesson([both | task for task in tasks])
+    tasks = [packing, transform] if winograd else [packing]
+    return (
+        _lesson([both | task for task in tasks]),
+        zeros_for(columns),
+        method.packed_floats((height, width, rows, columns)),
+        height * width * rows * padded(columns) if winograd else 0,
+    )
 
 
 def zeros_for(out_channels: int) -> int:
     """How many zeros stand before packed filters: what lies around an image, and the bias."""
     return max(ZEROS, padded(out_channels))
-
-
-def convolve(method: Method, x: Array, weights: Array, shape: Conv2dShape) -> Array:
-    """Run one step: (N, H, W, C) and packed filters -> (N, OH, OW, OC)."""
-    out = empty(shape.output, np.float32)
-    step, scratch = _step(method, shape, machine.get_num_threads())
-    Runner(step, scratch, room=_room())(0, 1, shape.batch, weights, readable(x), out)
-    return out
 
 
 @functools.cache
@@ -192,8 +211,21 @@ def fields(shape: Conv2dShape) -> dict[str, int]:
     }
 
 
-def forward(method: Method, x: Array, filters: Array, shape: Conv2dShape) -> Array:
-    return convolve(method, x, pack(method, filters), shape)
+def forward(
+    method: Method, x: Array, filters: Array, shape: Conv2dShape, *, turned: bool = False
+) -> Array:
+    """Pack, the turned filters if so wanted, and convolve: -> (N, OH, OW, OC)."""
+    lesson, front, floats, before = _packing(method, filters.shape, turned)
+    step = method, shape, machine.get_num_threads()
+    runner = _kept.take(step, lambda: Runner(*_step(*step), room=_kept.room))
+    memory = _kept.take_memory(front + floats + before)
+    memory[:front] = 0
+    x, filters, out = readable(x), np.ascontiguousarray(filters), empty(shape.output, np.float32)
+    convolve = runner.job(0, 1, shape.batch, memory, x, out)
+    lesson.before([convolve], filters, memory[front:], memory[front + floats :])
+    _kept.put_back(step, runner)
+    _kept.put_back("memory", memory)
+    return out
 
 
 def input_gradient(method: Method, gy: Array, filters: Array, shape: Conv2dShape) -> Array:
@@ -205,21 +237,26 @@ def input_gradient(method: Method, gy: Array, filters: Array, shape: Conv2dShape
         For a stride of 1, the method, where it can do it.
     """
     if shape.stride == (1, 1):
-        [(_, _, mirror)] = _phases(shape)
-        assert mirror is not None
-        method = method if method.supports(mirror) else choose(mirror)
-        return convolve(method, gy, pack(method, filters, turned=True), mirror)
+        method, mirror = _mirrored(method, shape)
+        return forward(method, gy, filters, mirror, turned=True)
     gx = empty(shape.input, np.float32)
     for pixels, taps, phase in _phases(shape):
         if phase is None:
             gx[pixels] = 0
             continue
-        method = choose(phase)
         part = np.ascontiguousarray(filters[taps])
         _, h, w = pixels
-        found = convolve(method, gy, pack(method, part, turned=True), phase)
+        found = forward(choose(phase), gy, part, phase, turned=True)
         _interleave(found, (h.start, w.start), shape.stride, gx)
     return gx
+
+
+@functools.cache
+def _mirrored(method: Method, shape: Conv2dShape) -> tuple[Method, Conv2dShape]:
+    """The one phase of a convolution with stride 1, and the method for it."""
+    [(_, _, mirror)] = _phases(shape)
+    assert mirror is not None
+    return method if method.supports(mirror) else choose(mirror), mirror
 
 
 @kernel
@@ -242,12 +279,14 @@ def has_phases(shape: Conv2dShape) -> bool:
     return all(min(phase.padding) >= 0 for phase in phases(shape))
 
 
-def _phases(shape: Conv2dShape) -> Iterator[tuple[Any, Any, Conv2dShape | None]]:
+@functools.cache
+def _phases(shape: Conv2dShape) -> list[tuple[Any, Any, Conv2dShape | None]]:
     """Which pixels of x, which taps they meet, and the convolution of gy that does it.
 
     None stands for pixels that meet no tap.
     """
     top, _, left, _ = shape.padding
+    found = []
     lines = list(_axis(shape.height, shape.out_height, shape.kernel[0], shape.stride[0], top))
     columns = list(_axis(shape.width, shape.out_width, shape.kernel[1], shape.stride[1], left))
     for h, u, (before, after, height) in lines:
@@ -258,7 +297,8 @@ def _phases(shape: Conv2dShape) -> Iterator[tuple[Any, Any, Conv2dShape | None]]
                     *(shape.batch, shape.out_height, shape.out_width, shape.out_channels),
                     *((height, width), (1, 1), (before, after, ahead, behind), shape.channels),
                 )
-            yield (slice(None), h, w), (u, v), phase
+            found.append(((slice(None), h, w), (u, v), phase))
+    return found
 
 
 def _axis(
@@ -313,9 +353,11 @@ def filter_gradient(x: Array, gy: Array, shape: Conv2dShape, tile: int | None) -
     x, gy = np.ascontiguousarray(x), np.ascontiguousarray(gy)
     threads = machine.get_num_threads()
     if tile is not None:
-        lesson, sizes = _winograd_filter_gradient(shape, tile, threads)
+        lesson, ends = _winograd_filter_gradient(shape, tile, threads)
         out = empty(shape.filters, np.float32)
-        lesson(readable(x), gy, out, *(empty((size,), np.float32) for size in sizes))
+        memory = _kept.take_memory(ends[-1])
+        lesson(readable(x), gy, out, memory, *(memory[end:] for end in ends[:-1]))
+        _kept.put_back("memory", memory)
         return out
     lesson = _filter_gradient(shape, threads)
     out = (empty if _is_product(shape) else np.zeros)(shape.filters, np.float32)
@@ -354,7 +396,8 @@ def _winograd_filter_gradient(
 ) -> tuple[_Lesson, tuple[int, int, int]]:
     """Of images and output gradients, to filter gradients, by way of three more arrays.
 
-    They are the transforms of both, of some pictures at a time, and the products.
+    They are the transforms of both, of some pictures at a time, and the products; they lie one
+    behind the other, and where each ends, in floats, is said.
     """
     products = TILES[tile].products
     down, across, _, _ = SIZES[tile]
@@ -399,4 +442,5 @@ def _winograd_filter_gradient(
         "columns": shape.out_channels,
     }
     sizes = (size * pitches[0], size * pitches[1], products * shape.channels * shape.out_channels)
-    return _lesson([*tasks, named | back]), sizes
+    first, second, third = itertools.accumulate(-(-size // ALIGNED) * ALIGNED for size in sizes)
+    return _lesson([*tasks, named | back]), (first, second, third)

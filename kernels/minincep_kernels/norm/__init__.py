@@ -12,10 +12,8 @@ is how often the arrays are read and written.  Forwards there are two ladders:
 The tops read x once each; backwards there is one pass for the sums and one for the gradient.
 """
 
-from minincep_kernels.norm.gradients import input_gradient as input_gradient
+from minincep_kernels.norm.gradients import backward as backward
 from minincep_kernels.norm.gradients import relu_gradient_sums as relu_gradient_sums
-from minincep_kernels.norm.gradients import scaled_gradient as scaled_gradient
-from minincep_kernels.norm.gradients import sums_backward as sums_backward
 from minincep_kernels.norm.moments import naive as _moments  # noqa: F401  (registers the variants)
-from minincep_kernels.norm.normalize import affine as affine
+from minincep_kernels.norm.normalize import channel_table as channel_table
 from minincep_kernels.norm.sums import channel_sums as channel_sums

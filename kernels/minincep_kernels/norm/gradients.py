@@ -1,4 +1,4 @@
-"""Gradients of batch normalisation: one pass for the sums, and one for the gradient of x.
+"""Gradients of batch normalisation: one pass for the sums, then one for the gradient of x.
 
 What the ReLU let through is worked out again from x, so that nothing else need be kept.
 """
@@ -11,27 +11,35 @@ from minincep_kernels.jit import kernel
 from minincep_kernels.norm.sums import LINE, blocks_of, flat, fold, line_of, spread
 from minincep_kernels.shapes import NormalizeShape
 
+NO_BLOCKS = np.zeros((0, 3), np.int64)
+NO_BLOCKS.flags.writeable = False
+
 
 @kernel
-def _products(
+def _backward(
     x: Array,
     gy: Array,
     pitches: tuple[int, int],
-    affine: Array,
-    relu: bool,
+    table: Array,
+    kind: tuple[bool, bool],
     blocks: Array,
+    out_sums: Array,
     out: Array,
 ) -> None:
-    """Sums of gy and of gy (x - mean), gy being 0 where y is not above the lowest.
+    """Sums of gy and of gy (x - mean), then factor (gy - mean_gy - (x - mean) slope).
 
-    2 x (M C,), (3, C) -> (2, C).
+    2 x (M C,), (5, C) -> (2, C), (M C,).  Each half is left out where there are no blocks, or no
+    room.  Everywhere gy counts as 0 where y is not above the lowest.
     """
+    relu, of_batch = kind
+    channels = table.shape[1]
     zero = x.dtype.type(0)  # a plain 0 and a float32 would make a float64
     lowest = x.dtype.type(0 if relu else np.nan)  # nothing is below nan
-    table = np.empty((3, blocks[0, 2]), x.dtype)
+    longest = blocks[0, 2] if len(blocks) else 0
+    affine = np.empty((3, longest), x.dtype)
     for row in range(3):
-        spread(affine[row], table[row])
-    sums = np.empty((len(blocks), 2, blocks[0, 2]))
+        spread(table[row], affine[row])
+    sums = np.empty((len(blocks), 2, longest))
     for block in prange(len(blocks)):
         start, stop, width = blocks[block, 0], blocks[block, 1], blocks[block, 2]
         sums[block] = 0
@@ -45,9 +53,9 @@ def _products(
             )
             for c in range(width):
                 g, h = of_one[c], of_two[c]
-                p, q = one[c] - table[0, c], two[c] - table[0, c]
-                g = zero if p * table[1, c] + table[2, c] <= lowest else g
-                h = zero if q * table[1, c] + table[2, c] <= lowest else h
+                p, q = one[c] - affine[0, c], two[c] - affine[0, c]
+                g = zero if p * affine[1, c] + affine[2, c] <= lowest else g
+                h = zero if q * affine[1, c] + affine[2, c] <= lowest else h
                 first[c] += np.float64(g) + np.float64(h)
                 second[c] += np.float64(g * p) + np.float64(h * q)
             k += 2
@@ -55,11 +63,32 @@ def _products(
             one, of_one = line_of(x, k, width, pitches[0]), line_of(gy, k, width, pitches[1])
             for c in range(width):
                 g = of_one[c]
-                p = one[c] - table[0, c]
-                g = zero if p * table[1, c] + table[2, c] <= lowest else g
+                p = one[c] - affine[0, c]
+                g = zero if p * affine[1, c] + affine[2, c] <= lowest else g
                 first[c] += g
                 second[c] += g * p
-    fold(sums, blocks, out)
+    fold(sums, blocks, out_sums)
+
+    rows = max(1, len(out) // channels)
+    means = np.zeros((2, channels), x.dtype)
+    if of_batch:
+        for c in range(channels):
+            inverse = np.float64(table[4, c])
+            means[0, c] = out_sums[0, c] / rows
+            means[1, c] = out_sums[1, c] / rows * (inverse * inverse)
+    width = channels if max(pitches) else max(1, LINE // channels) * channels
+    wide = np.empty((6, width), x.dtype)
+    for row in range(6):
+        spread(table[row] if row < 4 else means[row - 4], wide[row])
+    for k in prange((len(out) + width - 1) // width):
+        place = line_of(out, np.int64(k), width, 0)
+        line = line_of(x, np.int64(k), width, pitches[0])
+        of_gy = line_of(gy, np.int64(k), width, pitches[1])
+        for c in range(len(place)):
+            g = of_gy[c]
+            p = line[c] - wide[0, c]
+            g = zero if p * wide[1, c] + wide[2, c] <= lowest else g
+            place[c] = wide[3, c] * (g - wide[4, c] - p * wide[5, c])
 
 
 @kernel
@@ -84,69 +113,6 @@ def _relu_gradient_sums(
     fold(sums, blocks, out)
 
 
-@kernel
-def _input_gradient(
-    x: Array,
-    gy: Array,
-    pitches: tuple[int, int],
-    affine: Array,
-    relu: bool,
-    inverse: Array,
-    sums: Array,
-    out: Array,
-) -> None:
-    """Scale (gy - mean_gy - (x - mean) slope), gy being 0 where y is not above the lowest."""
-    zero = x.dtype.type(0)
-    lowest = x.dtype.type(0 if relu else np.nan)  # nothing is below nan
-    channels = affine.shape[1]
-    rows = len(out) // channels
-    means = np.empty((2, channels), x.dtype)
-    for c in range(channels):
-        means[0, c] = sums[0, c] / rows
-        means[1, c] = sums[1, c] / rows * (np.float64(inverse[c]) * np.float64(inverse[c]))
-    width = channels if max(pitches) else max(1, LINE // channels) * channels
-    table = np.empty((5, width), x.dtype)
-    for row in range(5):
-        spread(affine[row] if row < 3 else means[row - 3], table[row])
-    for k in prange((len(out) + width - 1) // width):
-        place = line_of(out, np.int64(k), width, 0)
-        line = line_of(x, np.int64(k), width, pitches[0])
-        of_gy = line_of(gy, np.int64(k), width, pitches[1])
-        for c in range(len(place)):
-            g = of_gy[c]
-            p = line[c] - table[0, c]
-            g = zero if p * table[1, c] + table[2, c] <= lowest else g
-            place[c] = table[1, c] * (g - table[3, c] - p * table[4, c])
-
-
-@kernel
-def _scaled_gradient(
-    x: Array,
-    gy: Array,
-    pitches: tuple[int, int],
-    affine: Array,
-    relu: bool,
-    factor: Array,
-    out: Array,
-) -> None:
-    """Factor gy, gy being 0 where y is not above the lowest."""
-    zero = x.dtype.type(0)
-    lowest = x.dtype.type(0 if relu else np.nan)  # nothing is below nan
-    channels = affine.shape[1]
-    width = channels if max(pitches) else max(1, LINE // channels) * channels
-    table = np.empty((4, width), x.dtype)
-    for row in range(4):
-        spread(affine[row] if row < 3 else factor, table[row])
-    for k in prange((len(out) + width - 1) // width):
-        place = line_of(out, np.int64(k), width, 0)
-        line = line_of(x, np.int64(k), width, pitches[0])
-        of_gy = line_of(gy, np.int64(k), width, pitches[1])
-        for c in range(len(place)):
-            g = of_gy[c]
-            y = (line[c] - table[0, c]) * table[1, c] + table[2, c]
-            place[c] = table[3, c] * (zero if y <= lowest else g)
-
-
 def _flat(x: Array, gy: Array, shape: NormalizeShape) -> tuple[list[Array], tuple[int, int]]:
     """The numbers of both, and how far apart the rows of each are, 0 if of none."""
     (of_x, x_pitch), (of_gy, gy_pitch) = (flat(a.reshape(shape.input)) for a in (x, gy))
@@ -155,45 +121,41 @@ def _flat(x: Array, gy: Array, shape: NormalizeShape) -> tuple[list[Array], tupl
     return [of_x, of_gy], (x_pitch, gy_pitch)
 
 
-def sums_backward(x: Array, gy: Array, affine: Array, shape: NormalizeShape) -> Array:
-    """Sums over all rows of gy, and of gy (x - mean): (..., C), (3, C) -> (2, C), float64.
+def backward(
+    x: Array,
+    gy: Array,
+    table: Array,
+    shape: NormalizeShape,
+    *,
+    of_batch: bool,
+    sums: bool = True,
+    gradient: bool = True,
+) -> tuple[Array, Array]:
+    """Sums for the gradients of beta and gamma, and the gradient of x.
 
-    With a ReLU, only of the gy that it lets through.
+    (..., C), (..., C), (5, C) -> (2, C) in float64, (..., C).  The sums, over all rows, are those
+    of gy and of gy (x - mean); the gradient is factor (gy - mean_gy - (x - mean) slope).  With a
+    ReLU, gy counts as 0 where it lets nothing through.
+
+    Parameters
+    ----------
+    table
+        For each channel: mean, scale and shift as `normalize` takes them, the factor, which is the
+        scale again, and 1 / sqrt(variance + eps).
+    of_batch
+        Whether mean and variance are those of x: mean_gy is the first sum over the rows, then, and
+        slope the second over rows and variance.  Else they are constants, and both are 0.
+    sums, gradient
+        Whether they are wanted; else they are zeros, and an empty array.
     """
-    sums = np.zeros((2, shape.channels))
+    found = np.zeros((2, shape.channels))
+    gx = buffers.empty(x.shape if gradient else (0,), x.dtype)
     if x.size:
         numbers, pitches = _flat(x, gy, shape)
-        blocks = blocks_of(*shape.input, max(pitches))
-        _products(*numbers, pitches, affine, shape.relu, blocks, sums)
-    return sums
-
-
-def input_gradient(
-    x: Array, gy: Array, affine: Array, inverse: Array, sums: Array, shape: NormalizeShape
-) -> Array:
-    """Scale (gy - mean_gy - (x - mean) slope): (..., C) -> (..., C).
-
-    For batch statistics: with the sums of `sums_backward` over the rows, mean_gy is the first, and
-    slope the second over the variance.  With a ReLU, gy is 0 where it lets nothing through.
-    """
-    gx = buffers.empty(x.shape, x.dtype)
-    if x.size:
-        numbers, pitches = _flat(x, gy, shape)
-        _input_gradient(*numbers, pitches, affine, shape.relu, inverse, sums, gx.reshape(-1))
-    return gx
-
-
-def scaled_gradient(
-    x: Array, gy: Array, affine: Array, factor: Array, shape: NormalizeShape
-) -> Array:
-    """Factor gy: (..., C), (C,) -> (..., C), 0 where the ReLU lets nothing through.
-
-    For statistics that are constants: the factor is the scale of `normalize`.
-    """
-    gx = buffers.empty(x.shape, x.dtype)
-    numbers, pitches = _flat(x, gy, shape)
-    _scaled_gradient(*numbers, pitches, affine, shape.relu, factor, gx.reshape(-1))
-    return gx
+        blocks = blocks_of(*shape.input, max(pitches)) if sums or of_batch else NO_BLOCKS
+        kind = shape.relu, of_batch
+        _backward(*numbers, pitches, table, kind, blocks, found, gx.reshape(-1))
+    return found, gx
 
 
 def relu_gradient_sums(y: Array, gy: Array) -> tuple[Array, Array]:

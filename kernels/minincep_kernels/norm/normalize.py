@@ -16,19 +16,21 @@ from minincep_kernels.shapes import NormalizeShape
 BLOCK = 1 << 14  # numbers that stay in a core's own cache from one operation to the next
 
 
-def affine(
+def channel_table(
     gamma: Array | None, beta: Array, mean: Array, variance: Array, eps: float
-) -> tuple[Array, Array]:
-    """What is done to each channel, (3, C): mean, scale and shift; and 1 / sqrt(variance + eps).
+) -> Array:
+    """What is done to each channel, (5, C): mean, scale, shift, scale, 1 / sqrt(variance + eps).
 
-    That is worked out in float64.
+    The first three are the `affine` of the ladder, the others what `backward` takes beside them.
+    The last is worked out in float64.
     """
-    inverse = (1.0 / np.sqrt(np.add(variance, eps, dtype=np.float64))).astype(variance.dtype)
-    table = np.empty((3, len(beta)), beta.dtype)
+    table = np.empty((5, len(beta)), beta.dtype)
     table[0] = mean
-    table[1] = inverse if gamma is None else gamma * inverse
+    table[4] = 1.0 / np.sqrt(np.add(variance, eps, dtype=np.float64))
+    table[1] = table[4] if gamma is None else gamma * table[4]
     table[2] = beta
-    return table, inverse
+    table[3] = table[1]
+    return table
 
 
 @variant("normalize", name="naive")

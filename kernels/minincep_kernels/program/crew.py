@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 
 # Each on a cache line of its own, so that threads do not fight over it.
@@ -207,32 +208,48 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def run(function: int, arguments: Sequence[Sequence[int]]) -> None:
-    """Call a function of machine code with each of some arguments, all at the same time.
+class Job(NamedTuple):
+    """A function of machine code, and what it is called with.
 
-    Parameters
+    Attributes
     ----------
     function
         The address of one that Numba has compiled (`native`), which takes whole numbers.
     arguments
-        `ARGUMENTS` numbers for each call.  The calling thread does the first.
+        `ARGUMENTS` numbers for each thread, (threads, ARGUMENTS) of int64.
+    """
+
+    function: int
+    arguments: npt.NDArray[np.int64]
+
+
+def run(*jobs: Job) -> None:
+    """Do jobs one after the other, each on all its threads at the same time.
+
+    The calling thread is the first of them.
     """
     jit = sys.modules.get("minincep_kernels.jit")
-    if len(arguments) > 1 and jit is not None and jit.has_threads():
+    if len(jobs[0].arguments) > 1 and jit is not None and jit.has_threads():
         from minincep_kernels.program import numba_threads
 
-        numba_threads.run(function, arguments)
+        numba_threads.run(*jobs)
         return
+    for job in jobs:
+        _run(job.function, job.arguments.tolist())
+
+
+def _run(function: int, arguments: list[list[int]]) -> None:
     helpers: list[_Helper] = []
     interruption = None
+    own, *others = arguments
     try:
-        for numbers in arguments[1:]:
+        for numbers in others:
             try:
                 helpers.append(_idle.pop())
             except IndexError:
                 helpers.append(_Helper())
             helpers[-1].post(function, numbers)
-        call(function)(*arguments[0])
+        call(function)(*own)
     except BaseException as error:
         interruption = error
     while helpers:  # come what may: they work on the caller's memory

@@ -40,6 +40,7 @@ from minincep_kernels.winograd_gradient import (
 )
 
 BLOCK = 192  # terms of a sum that are worked out at a time
+LINE = 16  # floats in a cache line
 FAR_APART = 100  # floats from pixel to pixel, from which on a copy of what a tile reads pays
 WIDTH = -(-ROWS // LANES) * LANES  # floats that the rows of a tile take in scratch memory
 DEPTHS = 32  # rows of packed filters in a chunk of TRANSFORM_FILTERS
@@ -218,7 +219,7 @@ def _multiply(
         source, start, between = memory.scratch, 0, counts[0] * counts[1] * WIDTH
         steps = (counts[1] * WIDTH, WIDTH)
     for column in range(columns[0], columns[1], COLUMNS):
-        tile = start
+        tile, later = start, COLUMNS if column + COLUMNS < columns[1] else 0
         for row in range(rows[0], rows[1], height):
             outer(
                 memory.routines,
@@ -229,8 +230,11 @@ def _multiply(
                 *(memory.out, out + row * task.columns + column, task.columns),
                 min(COLUMNS, columns[1] - column),
                 more,
+                later,
             )
             tile += between
+            # A tile fetches a line of the cache for each pixel: the first tiles, the next panel.
+            later = later + LINE if 0 < later < 2 * COLUMNS - LINE else 0
 
 
 @inlined

@@ -5,7 +5,6 @@ They look out for work for a moment before they sleep, as the helpers of `crew` 
 pools would keep each other from the cores.  So where Numba's threads run, they run the programs.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numba.extending import intrinsic
 
 from minincep_kernels import Array
 from minincep_kernels.jit import kernel
-from minincep_kernels.program.crew import ARGUMENTS
+from minincep_kernels.program.crew import ARGUMENTS, Job
 from minincep_kernels.vectors import INT, whole
 
 
@@ -42,12 +41,16 @@ def _call(typing: Any, function: Any, arguments: Any, row: Any) -> Any:
 
 
 @kernel
-def _share(function: int, table: Array, out: Array) -> None:
-    for row in prange(len(table)):
-        out[row] = _call(function, table, np.int64(row))
+def _share(functions: Array, tables: Array, out: Array) -> None:
+    """One function after the other, each with all rows of its table: (jobs, threads, ARGUMENTS)."""
+    for job in range(len(functions)):
+        table = tables[job]
+        for row in prange(len(table)):
+            out[row] = _call(functions[job], table, np.int64(row))
 
 
-def run(function: int, arguments: Sequence[Sequence[int]]) -> None:
-    """`crew.run` on Numba's threads."""
-    table = np.array(arguments, np.int64)
-    _share(function, table, np.zeros(len(table), np.int32))
+def run(*jobs: Job) -> None:
+    """`crew.run` on Numba's threads: Python is entered once for all the jobs."""
+    functions = np.array([job.function for job in jobs])
+    tables = np.array([job.arguments for job in jobs])
+    _share(functions, tables, np.zeros(len(tables[0]), np.int32))

@@ -14,28 +14,28 @@ from minincep_kernels.program.step import COUNTERS, PLACES
 
 
 class Room:
-    """Memory that threads need while they run, which grows and is used again and again.
-
-    Attributes
-    ----------
-    own
-        For each thread, where its scratch memory and its places begin.
-    """
-
-    own: list[tuple[int, int]]
+    """Memory that threads need while they run, which grows and is used again and again."""
 
     def __init__(self) -> None:
-        self.own = []
+        self._own: list[tuple[int, int]] = []
         self._scratch = aligned(0).reshape(0, 0)
 
-    def grow(self, threads: int, floats: int) -> None:
-        """Make room for so many threads, with so many floats of scratch memory each."""
-        if len(self.own) != threads or self._scratch.shape[1] < floats:
+    def grow(self, threads: int, floats: int) -> list[tuple[int, int]]:
+        """Make room for so many threads, with so many floats of scratch memory each.
+
+        Returns
+        -------
+        list
+            For each thread, where its scratch memory and its places begin.  The same list as
+            before, if they have not moved.
+        """
+        if len(self._own) != threads or self._scratch.shape[1] < floats:
             floats = max(-(-floats // 16) * 16, self._scratch.shape[1])
             self._scratch = aligned(threads * floats).reshape(threads, floats)
             self._places = np.zeros((threads, PLACES), np.int64)
             pairs = zip(self._scratch, self._places, strict=True)
-            self.own = [(scratch.ctypes.data, places.ctypes.data) for scratch, places in pairs]
+            self._own = [(scratch.ctypes.data, places.ctypes.data) for scratch, places in pairs]
+        return self._own
 
 
 class Runner:
@@ -56,11 +56,13 @@ class Runner:
     def __init__(
         self, steps: Any, scratch: int, program: str = "run", room: Room | None = None
     ) -> None:
-        self.steps = steps
+        self._steps = steps
         self._floats = scratch
         self._program = program
         self._counters = np.zeros(len(steps) * COUNTERS, np.int64)
         self._room = room or Room()
+        self._own: list[tuple[int, int]] = []
+        self._arguments = np.zeros((0, crew.ARGUMENTS), np.int64)
 
     def __call__(
         self, first: int, last: int, batch: int, weights: Array, x: Array | int, out: Array | int
@@ -73,13 +75,21 @@ class Runner:
             Flat, float32: what the offsets of the steps count from.  In a plan, x and out are one.
             0 stands for the address 0.
         """
-        threads = machine.get_num_threads()
-        self._room.grow(threads, self._floats)
-        self._counters[:] = 0
+        crew.run(self.job(first, last, batch, weights, x, out))
+
+    def job(
+        self, first: int, last: int, batch: int, weights: Array, x: Array | int, out: Array | int
+    ) -> crew.Job:
+        """The same, to be run by `crew.run` before the next is asked for."""
+        own = self._room.grow(machine.get_num_threads(), self._floats)
+        if own is not self._own:
+            steps, counters = self._steps.ctypes.data, self._counters.ctypes.data
+            self._arguments = np.array([(steps, *[0] * 6, *pair, counters) for pair in own])
+            self._own = own
         shared = [a if isinstance(a, int) else a.ctypes.data for a in (weights, x, out)]
-        counters, steps = self._counters.ctypes.data, self.steps.ctypes.data
-        work = [(steps, first, last, batch, *shared, *own, counters) for own in self._room.own]
-        crew.run(native.function(self._program), work)
+        self._arguments[:, 1:7] = (first, last, batch, *shared)
+        self._counters.fill(0)
+        return crew.Job(native.function(self._program), self._arguments)
 
 
 def aligned(floats: int) -> Array:

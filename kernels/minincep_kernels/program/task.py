@@ -5,8 +5,10 @@ not parts of one memory as in a plan.
 """
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 
 class Task(IntEnum):
@@ -28,12 +30,12 @@ TASK = np.dtype(
             "kind",
             "wait",  # so many tasks, from the first on, must be complete before this one begins
             "chunks",  # units of work that a thread takes
+            *("in_offset", "gy_offset", "out_offset"),  # side by side, for `OFFSETS`
             # The convolution, as in `step.STEP`; images or filters are what comes in.
-            *("in_offset", "in_pitch", "batch", "height", "width", "channels"),
-            *("gy_offset", "gy_pitch", "out_height", "out_width", "out_channels"),
+            *("in_pitch", "batch", "height", "width", "channels"),
+            *("gy_pitch", "out_height", "out_width", "out_channels"),
             *("kernel_height", "kernel_width", "stride_height", "stride_width", "top", "left"),
             "tile",  # Winograd: which of `winograd.TILES`
-            "out_offset",
             # Rows and columns of the matrix in `out`, how much of both makes up a chunk, and how
             # many matrices there are.
             *("rows", "columns", "chunk_rows", "chunk_columns", "matrices"),
@@ -43,3 +45,11 @@ TASK = np.dtype(
         )
     ]
 )
+
+OFFSETS = ("in_offset", "gy_offset", "out_offset")
+
+
+def offsets_of(table: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """The offsets of a table of tasks, as they lie in it: (tasks, 3)."""
+    first = TASK.names.index(OFFSETS[0]) if TASK.names else 0
+    return table.view(np.int64).reshape(len(table), -1)[:, first : first + len(OFFSETS)]

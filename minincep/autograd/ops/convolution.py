@@ -123,11 +123,14 @@ def _(
     residuals: Any, gy: Array, needs: tuple[bool, ...], *, factor: float, with_relu: bool
 ) -> tuple[Array | None, ...]:
     y, branches, filters, shape, input_gradient, filter_gradient = residuals
-    number = gy.dtype.type(factor)  # of the filters and their gradient, which are small
     g, sums = (gy, norm.channel_sums(gy)) if y is None else norm.relu_gradient_sums(y, gy)
-    gbranches = input_gradient(g, filters * number, shape) if needs[1] else None
-    gw = filter_gradient(branches, g, shape) * number if needs[2] else None
-    return g, gbranches, gw, sums * number
+    gbranches = gw = None  # the filters and their gradient are scaled, which are small
+    if needs[1]:
+        gbranches = input_gradient(g, elementwise.scale(filters, factor), shape)
+    if needs[2]:
+        gw = filter_gradient(branches, g, shape)
+        elementwise.scale(gw, factor, out=gw)
+    return g, gbranches, gw, sums * gy.dtype.type(factor)
 
 
 @residual_conv2d.parts

@@ -89,32 +89,29 @@ def _batch_norm(
 ) -> tuple[Array, Any]:
     _check_batch_norm(x, gamma=gamma, beta=beta, mean=mean, variance=variance)
     shape = normalize_shape(x.shape, relu=with_relu)
-    affine, inverse = norm.affine(gamma, beta, mean, variance, eps)
-    y = choose("normalize", shape).forward(x.reshape(shape.input), affine, shape).reshape(x.shape)
-    scale = affine[1]
-    kept, of_kept = x, affine
+    table = norm.channel_table(gamma, beta, mean, variance, eps)
+    rows = x.reshape(shape.input)
+    y = choose("normalize", shape).forward(rows, table[:3], shape).reshape(x.shape)
+    kept = x
     if with_relu and gamma is None and not of_batch:
         # All that is wanted is where the ReLU let through, and y says that as well as x.  The layer
         # that reads y keeps it anyway; then nobody keeps x.
-        kept, of_kept = y, np.zeros_like(affine)
-        of_kept[1] = 1
-    return y, (kept, of_kept, inverse, scale, shape)
+        kept = y
+        table[:3] = [[0], [1], [0]]
+    return y, (kept, table, shape)
 
 
 def _batch_norm_gradients(
     residuals: Any, gy: Array, needs: tuple[bool, ...], *, eps: float, of_batch: bool
 ) -> tuple[Array | None, ...]:
-    x, affine, inverse, scale, shape = residuals
-    gx = ggamma = gbeta = None
-    if of_batch or needs[1] or needs[2]:
-        sums = norm.sums_backward(x, gy, affine, shape)
-        ggamma = (sums[1] * inverse).astype(x.dtype) if needs[1] else None
-        gbeta = sums[0].astype(x.dtype) if needs[2] else None
-    if needs[0] and of_batch:
-        gx = norm.input_gradient(x, gy, affine, inverse, sums, shape)
-    elif needs[0]:
-        gx = norm.scaled_gradient(x, gy, affine, scale, shape)
-    return gx, ggamma, gbeta, None, None
+    x, table, shape = residuals
+    weights = needs[1] or needs[2]
+    sums, gx = norm.backward(
+        x, gy, table, shape, of_batch=of_batch, sums=weights, gradient=needs[0]
+    )
+    ggamma = (sums[1] * table[4]).astype(x.dtype) if needs[1] else None
+    gbeta = sums[0].astype(x.dtype) if needs[2] else None
+    return gx if needs[0] else None, ggamma, gbeta, None, None
 
 
 def _batch_norm_shape(

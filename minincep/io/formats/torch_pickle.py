@@ -22,7 +22,7 @@ from typing import NoReturn, TypeVar
 
 from minincep.io.errors import WeightError
 from minincep.io.formats.numbers import MOST_AXES
-from minincep.io.hdf5 import printable
+from minincep.io.text import printable
 
 LONGEST = 1 << 24  # bytes of all pickles of a file; an array takes about 160
 MOST_STEPS = 1_000_000  # an array takes 40; with the state of an optimiser, three times as many

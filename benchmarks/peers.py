@@ -30,7 +30,8 @@ import numpy as np
 from benchmarks.contenders import CONTENDERS, Contender, prepared
 from minincep.bench.engines import Floats
 from minincep.bench.fingerprint import fingerprint
-from minincep.bench.players import EngineError, Player, difference, pictures
+from minincep.bench.players import Player, difference, pictures
+from minincep.bench.remote import RemoteError
 from minincep.bench.workloads import SIZES
 
 TOLERANCE = 1e-3  # between outputs, in standard deviations; 16-bit engines are far above it
@@ -131,7 +132,7 @@ def main(argv: list[str] | None = None, contenders: Sequence[type[Contender]] = 
         x = pictures(batch, SIZES[model])
         try:
             results.append(case | measure(able, x, threads, wanted.repeats, wanted.calls))
-        except EngineError as error:
+        except RemoteError as error:
             sys.exit(str(error))
         report = {"machine": machine, "calls": wanted.calls, "results": results}
         part = wanted.output.with_suffix(".part")  # what is measured is kept, whatever comes

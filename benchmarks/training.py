@@ -29,7 +29,8 @@ from benchmarks.peers import numbers, spread
 from minincep.bench.engines import Engine, Floats
 from minincep.bench.fingerprint import fingerprint
 from minincep.bench.learners import CompiledPyTorch, Minincep, PyTorch, write_weights
-from minincep.bench.players import EngineError, Player, memory, pictures
+from minincep.bench.players import Player, memory, pictures
+from minincep.bench.remote import RemoteError
 from minincep.bench.workloads import SIZES
 
 TOLERANCE = 1e-4  # between the losses of the first step
@@ -135,7 +136,7 @@ def main(argv: list[str] | None = None, learners: Sequence[type[Engine]] = LEARN
             x = pictures(batch, SIZES[model])
             try:
                 results.append(case | measure(paths, x, threads, wanted.repeats, wanted.calls))
-            except EngineError as error:
+            except RemoteError as error:
                 sys.exit(str(error))
             report = {"machine": machine, "calls": wanted.calls, "results": results}
             part = wanted.output.with_suffix(".part")  # what is measured is kept, whatever comes

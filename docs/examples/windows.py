@@ -7,7 +7,7 @@ from minincep_kernels.registry import variant
 from minincep_kernels.shapes import Conv2dShape
 
 
-@variant("conv2d", name="windows")
+@variant("conv2d", name="windows", uses_blas=True)
 def forward(x: Array, filters: Array, shape: Conv2dShape) -> Array:
     top, bottom, left, right = shape.padding
     x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))

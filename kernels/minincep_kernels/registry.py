@@ -72,6 +72,9 @@ class Variant:
         (shape) -> the operations that `forward` really does, where they are not `shape.flops`.
     asks
         Operations that it leaves to variants of their own, by `choose`.
+    uses_blas
+        Whether `forward` calls the BLAS, as NumPy's matrix product does.  Its threads and those of
+        Numba keep each other from the cores, so that benchmarks time each in processes of its own.
     about
         What there is to say of it, if not the docstring of `forward` or of its file.
     """
@@ -86,6 +89,7 @@ class Variant:
     below: str | None = None
     work: Callable[[Any], float] | None = None
     asks: tuple[str, ...] = ()
+    uses_blas: bool = False
     about: str = ""
 
     def does(self, part: Part) -> bool:
@@ -132,6 +136,7 @@ def variant(
     tolerance: float = DIRECT_TOLERANCE,
     below: str | None = None,
     asks: tuple[str, ...] = (),
+    uses_blas: bool = False,
 ) -> Callable[[_Function], _Function]:
     """Decorate a function (arrays..., shape) -> result to register it as a variant, forwards only.
 
@@ -144,7 +149,18 @@ def variant(
     """
 
     def decorate(forward: _Function) -> _Function:
-        register(Variant(op, name, supports, forward, tolerance=tolerance, below=below, asks=asks))
+        register(
+            Variant(
+                op,
+                name,
+                supports,
+                forward,
+                tolerance=tolerance,
+                below=below,
+                asks=asks,
+                uses_blas=uses_blas,
+            )
+        )
         return forward
 
     return decorate

@@ -11,6 +11,7 @@ while its vector units are busy, and what the neighbours do counts, too: here th
 moment was a quarter above that of the next minute.
 """
 
+import functools
 import os
 import time
 from collections.abc import Sequence
@@ -32,7 +33,9 @@ from minincep_kernels.vectors import LANES, Emitter, address, is_flat
 
 MEMORY = 1 << 26  # floats that are read for the bandwidth, at least
 COUNT = 1 << 20  # rounds of multiply-adds: some milliseconds
-AWAKE = 4  # times that, until all threads have a core of their own
+AWAKE = 4  # times that on several threads, so that it counts for little how long they take to wake
+TRIES = 8  # at most, until each of them has had a core of its own
+BUSY = 0.9  # of the cores, at least: then each of them has
 FROM_CACHE = 1 << 27  # floats that a thread reads from a cache, over and over: the same
 
 
@@ -168,10 +171,9 @@ class Gauge:
     def __init__(self, threads: int, caches: Sequence[Cache] = ()) -> None:
         self.threads = threads
         self._sums = np.ones((threads, ROWS * VECTORS * LANES), np.float32)
-        self._memory = np.ones(memory_floats(machine.caches()), np.float32)
         self._caches = [(cache, -(-threads // cache.cores)) for cache in caches]  # how many of it
         self.samples: list[list[float]] = []
-        self._measure()  # the first time compiles
+        self._compute(1)  # the first time compiles
 
     def take(self) -> None:
         """Measure once more; it takes some hundredths of a second."""
@@ -201,14 +203,30 @@ class Gauge:
     def compute(self) -> float:
         """Operations a second, measured now.
 
-        On several threads the best of a few: who has just woken up may still share a core.
+        Threads that have just woken up may share a core for a while: then once more.
         """
-        return max(self._compute() for _ in range(1 if self.threads == 1 else AWAKE))
+        if self.threads == 1:
+            return self._compute(COUNT)
+        best = 0.0
+        for _ in range(TRIES):
+            start, used = time.perf_counter(), time.process_time()
+            best = max(best, self._compute(AWAKE * COUNT))
+            seconds, used = time.perf_counter() - start, time.process_time() - used
+            if used > BUSY * self.threads * seconds:
+                break
+        return best
 
-    def _compute(self) -> float:
+    def _compute(self, count: int) -> float:
         start = time.perf_counter()
-        together(lambda worker: _compute.serial(COUNT, self._sums[worker]), self.threads)
-        return 2 * COUNT * self._sums.size / (time.perf_counter() - start)
+        together(lambda worker: _compute.serial(count, self._sums[worker]), self.threads)
+        return 2 * count * self._sums.size / (time.perf_counter() - start)
+
+    @functools.cached_property
+    def _memory(self) -> Array:
+        """Floats that no cache holds, made when they are first needed."""
+        memory = np.ones(memory_floats(machine.caches()), np.float32)
+        _read.serial(memory, 0, memory.size, 1, self._sums[0])  # the first time compiles
+        return memory
 
     def _measure(self) -> list[float]:
         found = [self.compute(), self._read(self._memory.size // self.threads, 1)]

@@ -119,7 +119,7 @@ def measured(
     ------
     RefusedError
         If an engine's result is another than minincep's.
-    EngineError
+    RemoteError
         If an engine fails.
     """
     x = pictures(task.batch, SIZES[task.model])

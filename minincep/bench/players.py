@@ -1,44 +1,15 @@
-"""Engines that take turns, each in a process of its own that sleeps meanwhile.
+"""Engines that take turns, each in a process of its own that sleeps meanwhile."""
 
-In one process, threads of one engine that spin would steal the cores of the next.
-"""
-
-import multiprocessing
 import os
 import re
 import statistics
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from minincep.bench.engines import Engine, Floats
-from minincep_kernels.errors import UserError
-
-PAUSE = 0.2  # seconds; threads spin on for a while when a call is over
-
-
-class EngineError(UserError, RuntimeError):
-    """An engine has failed; its own message went to standard error."""
-
-
-def serve(pipe: Any, engine: type[Engine], path: Path, threads: int, x: Floats) -> None:
-    """The life of an engine's process: send one output, then time calls when told to."""
-    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):  # `load` alone decides about threads
-        os.environ.pop(name, None)
-    player = engine()
-    player.load(path, threads, x)
-    pipe.send((player.run(x), peak_memory()))
-    while True:
-        times = []
-        calls = pipe.recv()
-        player.run(x)  # untimed: the caches hold what the engine before has used
-        for _ in range(calls):
-            start = time.perf_counter()
-            player.run(x)
-            times.append(time.perf_counter() - start)
-        pipe.send(statistics.median(times))
+from minincep.bench.remote import Remote
 
 
 def peak_memory() -> float | None:
@@ -53,7 +24,7 @@ def memory(field: str, process: int | str = "self") -> float | None:
     return int(found[1]) * 1024 / 1e6 if found else None
 
 
-class Player:
+class Player(Remote):
     """An engine in a process of its own, asleep between its turns.
 
     Attributes
@@ -66,36 +37,39 @@ class Player:
     """
 
     def __init__(self, engine: type[Engine], path: Path, threads: int, x: Floats) -> None:
-        self.name = engine.name
-        spawn = multiprocessing.get_context("spawn")
-        self._pipe, far_end = spawn.Pipe()
-        arguments = (far_end, engine, path, threads, x)
-        self._process = spawn.Process(target=serve, args=arguments, daemon=True)
-        start = time.perf_counter()
-        self._process.start()
-        far_end.close()  # only the child has it now, so its death shows here
+        start = time.time()  # that of all processes
+        super().__init__(engine.name, _Playing, engine, path, threads, x)
         self.output: Floats
-        self.output, megabytes = self._receive()
-        self.start = {"seconds": time.perf_counter() - start, "megabytes": megabytes}
-        time.sleep(PAUSE)
+        self.output, end, megabytes = self.call("first")
+        self.start = {"seconds": end - start, "megabytes": megabytes}
 
     def turn(self, calls: int) -> float:
-        """Median seconds of a few calls; afterwards a pause until the threads sleep too."""
-        self._pipe.send(calls)
-        seconds = float(self._receive())
-        time.sleep(PAUSE)
-        return seconds
+        """Median seconds of a few calls."""
+        return float(self.call("turn", calls))
 
-    def _receive(self) -> Any:
-        try:
-            return self._pipe.recv()
-        except EOFError:
-            raise EngineError(f"{self.name} failed; its own message is above") from None
 
-    def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.join()
+class _Playing:
+    """What is in the process of a player."""
+
+    def __init__(self, engine: type[Engine], path: Path, threads: int, x: Floats) -> None:
+        for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):  # `load` alone decides about threads
+            os.environ.pop(name, None)
+        self._engine, self._x = engine(), x
+        self._engine.load(path, threads, x)
+        self._first = self._engine.run(x), time.time(), peak_memory()
+
+    def first(self) -> tuple[Floats, float, float | None]:
+        """The first answer, when it was there, and the memory that it took."""
+        return self._first
+
+    def turn(self, calls: int) -> float:
+        times = []
+        self._engine.run(self._x)  # untimed: the caches hold what the engine before has used
+        for _ in range(calls):
+            start = time.perf_counter()
+            self._engine.run(self._x)
+            times.append(time.perf_counter() - start)
+        return statistics.median(times)
 
 
 def difference(output: Floats, wanted: Floats) -> float:

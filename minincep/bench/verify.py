@@ -9,13 +9,14 @@ import numpy as np
 from minincep.bench import arrays
 from minincep.bench.workloads import Workload
 from minincep_kernels import Array
+from minincep_kernels.errors import UserError
 from minincep_kernels.registry import Variant
 
 LINE = 64  # bytes of a cache line
 PLACES = 64  # of which a page has so many
 
 
-class RefusedError(Exception):
+class RefusedError(UserError):
     """A variant is wrong: the message says on which shape, where, and how."""
 
 

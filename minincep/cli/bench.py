@@ -146,7 +146,7 @@ def _of_operation(name: str) -> click.Command:
 
         from minincep.bench import journal, session
         from minincep.bench.fingerprint import fingerprint
-        from minincep.bench.measure import QUICK, UNLIMITED, Bench, Settings
+        from minincep.bench.stage import QUICK, UNLIMITED, Settings
 
         parts = session.parts(ops, names(variants), names(shapes), batch=batch, quick=quick)
         if listed:
@@ -159,12 +159,11 @@ def _of_operation(name: str) -> click.Command:
         if plugin is not None:
             _add_verified(plugin, parts)
         log = journal.Journal(fingerprint(), {"op": name, **asdict(settings)}, save, resume=resume)
-        benches = [Bench(number, settings) for number in threads_of(threads)]
-        for part in parts:
-            table = Table(
-                [one.label for one in part.workloads], [one.name for one in part.variants], as_json
-            )
-            _run(log, session.rows(log, benches, part, table.update), table)
+        with session.benches(parts, threads_of(threads), settings, plugin) as benches:
+            for part in parts:
+                labels = [one.label for one in part.workloads]
+                table = Table(labels, [one.name for one in part.variants], as_json)
+                _run(log, session.rows(log, benches, part, table.update), table)
         _sum_up(log, as_json)
 
     return measure

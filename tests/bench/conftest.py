@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from minincep.bench import measure, workloads
+from minincep.bench import session, workloads
 from minincep.bench.workloads import Layer
 from minincep_kernels.machine import Cache
 from minincep_kernels.roofline import Level, Roof
@@ -27,6 +27,7 @@ class FixedGauge:
     roof = ROOF
 
     def __init__(self, threads: int, caches: Sequence[Cache] = ()) -> None:
+        self.threads = threads
         self.samples: list[list[float]] = []
         self.asked: list[str] = []
 
@@ -48,4 +49,4 @@ class FixedGauge:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workloads, "_layers", lambda network: LAYERS)
-    monkeypatch.setattr(measure, "Gauge", FixedGauge)
+    monkeypatch.setattr(session, "Gauge", FixedGauge)

@@ -11,8 +11,8 @@ from minincep.bench import engines, learners, networks
 from minincep.bench.engines import Engine, Floats
 from minincep.bench.journal import Journal
 from minincep.bench.networks import NETWORK, TRAINING, Contest, Task
-from minincep.bench.players import EngineError
 from minincep.bench.record import Record, load, save
+from minincep.bench.remote import RemoteError
 from minincep.bench.verify import RefusedError
 from tests.bench.conftest import ROOF
 
@@ -107,7 +107,7 @@ def test_an_engine_that_gives_something_else_is_refused() -> None:
 
 
 def test_an_engine_that_fails_is_named(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(EngineError, match="broken failed; its own message is above"):
+    with pytest.raises(RemoteError, match="broken failed; its own message is above"):
         networks.measured(contest(Broken), TASK, [Own, Broken], 1)
     assert "no such engine" in capfd.readouterr().err
 

@@ -8,7 +8,7 @@ import pytest
 
 import minincep as mi
 from benchmarks import methods, trials
-from minincep.bench import learners, measure, networks, session, workloads
+from minincep.bench import learners, networks, session, workloads
 from minincep.bench.record import Row, load
 from minincep.cli import bench, main
 from minincep.models import Network
@@ -34,7 +34,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workloads, "_layers", lambda network: LAYERS)
     monkeypatch.setattr(learners, "write_weights", write)
     monkeypatch.setattr(networks, "CALLS", 1)
-    for module in (measure, networks):
+    for module in (session, networks):
         monkeypatch.setattr(module, "Gauge", SmallGauge)
     monkeypatch.setattr("minincep.plan.profile.Gauge", SmallGauge)
 

@@ -1,6 +1,7 @@
 """`minincep bench`: what it measures, keeps, shows and refuses."""
 
 import json
+import multiprocessing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import pytest
 
 from minincep.bench import engines, measure, networks, record, session, workloads
 from minincep.bench.engines import Engine
+from minincep.bench.stage import Elsewhere
 from minincep.cli import main
-from minincep_kernels import registry
+from minincep_kernels import machine, registry
 from tests.bench.conftest import LAYERS, FixedGauge
 from tests.bench.records import ROW
 from tests.bench.records import record as sample
@@ -22,7 +24,7 @@ FEW = ["--variants", "naive,im2col", "--threads", "1", "--quick"]
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(workloads, "_layers", lambda network: LAYERS)
-    for module in (measure, networks):
+    for module in (session, networks):
         monkeypatch.setattr(module, "Gauge", FixedGauge)
     session.variants("conv2d")
     before = dict(registry._variants["conv2d"])
@@ -167,6 +169,30 @@ def test_a_plugin_that_is_right_is_ranked(run: Run, tmp_path: Path) -> None:
     assert {line.split()[1] for line in out.splitlines()[-3:]} == {"naive", "im2col", "mine"}
 
 
+def test_several_threads_take_processes_of_their_own(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "available_cores", lambda: 2)
+    path, plugin = tmp_path / "record.json", tmp_path / "mine.py"
+    plugin.write_text(PLUGIN.format(0))
+    label = workloads.shapes("conv2d")[0].label
+    few = ["--shapes", label, "--threads", "1,2", "--quick", "--save", path]
+    assert run("conv2d", "--variants", "naive", *few)[0] == 0
+    first = record.load(path).rows
+    few += ["--plugin", plugin, "--resume"]
+    status, out, _ = run("conv2d", "--variants", "naive,im2col", *few)
+    rows = record.load(path).rows
+    assert status == 0
+    assert rows[:2] == first
+    assert [(row.variant, row.threads) for row in rows] == [
+        *(("naive", 1), ("naive", 2)),
+        *(("im2col", 1), ("mine", 1), ("im2col", 2), ("mine", 2)),
+    ]
+    assert set(record.load(path).roof) == {1, 2}
+    assert sum(line.startswith(label) for line in out.splitlines()) == 4
+    assert not multiprocessing.active_children()
+
+
 def test_a_plugin_that_is_wrong_at_one_pixel_is_refused(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(PLUGIN.format(0.5))
     status, out, err = run("conv2d", *FEW, "--plugin", tmp_path / "mine.py")
@@ -196,6 +222,17 @@ def test_an_interruption_keeps_what_was_measured(
     assert status == 130
     assert f"interrupted: what was measured until then is kept in {path}" in err
     assert len(record.load(path).rows) == 2
+
+
+def test_an_interruption_ends_the_processes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def turn(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(machine, "available_cores", lambda: 2)
+    monkeypatch.setattr(Elsewhere, "turn", turn)
+    status, _, err = run("conv2d", "--variants", "naive,im2col", "--threads", "2", "--quick")
+    assert (status, err) == (130, "interrupted: what was measured until then is kept\n")
+    assert not multiprocessing.active_children()
 
 
 def test_compare_tells_what_is_slower(run: Run, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import inner_loop, ladder_docs
-from minincep.bench import measure, plugin, session, workloads
+from minincep.bench import plugin, session, workloads
 from minincep.bench.verify import RefusedError
 from minincep.bench.workloads import Layer
 from minincep.cli import main
@@ -38,7 +38,7 @@ PAGES_WITH_COMMANDS = list(dict.fromkeys(path for path, _ in COMMANDS))
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Networks of a few layers, two cores, and what files register is forgotten."""
     monkeypatch.setattr(workloads, "_layers", lambda network: LAYERS)
-    monkeypatch.setattr(measure, "Gauge", FixedGauge)
+    monkeypatch.setattr(session, "Gauge", FixedGauge)
     monkeypatch.setattr(machine, "available_cores", lambda: 2)
     monkeypatch.setattr(roofline, "memory_floats", lambda caches: 1 << 22)
     monkeypatch.syspath_prepend(EXAMPLES)

@@ -1,5 +1,7 @@
 """What the machine can do: measured at each level, and which level counts for whom."""
 
+import functools
+import time
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,45 @@ def test_the_gauge_measures_each_level(threads: int, monkeypatch: pytest.MonkeyP
     assert gauge.compute() > 0
     gauge.flush()
     assert read[-1] == ((1 << 20) // threads, 1)
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_peak_is_that_of_threads_with_a_core_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    gauge = Gauge(2)
+    monkeypatch.setattr(roofline, "TRIES", 4)
+
+    def measured(*tries: tuple[float, float]) -> float:
+        """Of tries with so many cores, at so many operations a second; each takes a second."""
+        clocks = {"perf_counter": 0.0, "process_time": 0.0}
+        left = iter(tries)
+
+        def compute(count: int) -> float:
+            assert count == roofline.AWAKE * roofline.COUNT
+            cores, speed = next(left)
+            clocks["perf_counter"] += 1
+            clocks["process_time"] += cores
+            return speed
+
+        for name in clocks:
+            monkeypatch.setattr(time, name, functools.partial(clocks.get, name))
+        monkeypatch.setattr(gauge, "_compute", compute)
+        found = gauge.compute()
+        assert next(left, None) is None  # no more than is needed, and no less
+        return found
+
+    assert measured((1.99, 5.0)) == 5.0
+    assert measured((1.0, 3.0), (1.2, 3.5), (1.9, 6.0)) == 6.0
+    assert measured((1.0, 3.0), (1.0, 4.0), (1.0, 3.0), (1.0, 3.0)) == 4.0  # others are there
+
+
+@pytest.mark.usefixtures("quick")
+def test_memory_is_taken_when_it_is_needed() -> None:
+    gauge = Gauge(1)
+    assert "_memory" not in vars(gauge)
+    gauge.compute()
+    assert "_memory" not in vars(gauge)
+    gauge.flush()
+    assert vars(gauge)["_memory"].size == 1 << 20
 
 
 def test_memory_is_more_than_the_caches_hold(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,5 +131,6 @@ register(
         input_gradient=input_gradient,
         filter_gradient=filter_gradient,
         below="naive",
+        uses_blas=True,
     )
 )

@@ -44,5 +44,6 @@ register(
         forward=forward,
         input_gradient=input_gradient,
         filter_gradient=filter_gradient,
+        uses_blas=True,
     )
 )

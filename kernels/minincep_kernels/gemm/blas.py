@@ -19,7 +19,7 @@ from minincep_kernels.registry import variant
 from minincep_kernels.shapes import GemmShape
 
 
-@variant("gemm", name="blas")
+@variant("gemm", name="blas", uses_blas=True)
 def forward(a: Array, b: Array, shape: GemmShape) -> Array:
     out: Array = np.matmul(a, b)
     return out

@@ -8,6 +8,7 @@ from numba import prange
 
 from minincep_kernels import Array, buffers
 from minincep_kernels.jit import kernel
+from minincep_kernels.norm.sums import flat
 
 SMALL = 1 << 14  # numbers that one thread has added before the others are awake
 
@@ -76,6 +77,16 @@ def _widen(part: Array, first: int, out: Array) -> None:
         for c in range(channels):
             place[c] = part[m, c]
         out[m, first + channels :] = 0
+
+
+@kernel
+def _copy_rows(x: Array, pitch: int, out: Array) -> None:
+    """Rows that lie a pitch apart: -> (M, C)."""
+    rows, channels = out.shape
+    for m in prange(rows):
+        line = x[np.int64(m) * pitch : np.int64(m) * pitch + channels]
+        for c in range(channels):
+            out[m, c] = line[c]
 
 
 @kernel
@@ -151,6 +162,17 @@ def split(x: Array, channels: Sequence[int]) -> list[Array]:
     """
     ends = itertools.accumulate(channels, initial=0)
     return [x[..., first:last] for first, last in itertools.pairwise(ends)]
+
+
+def copied(x: Array) -> Array:
+    """A copy; that of some channels of a wider array, on all threads."""
+    y = buffers.empty(x.shape, x.dtype)
+    rows, pitch = flat(x.reshape(-1, x.shape[-1])) if x.ndim > 1 and x.size > SMALL else (x, 0)
+    if pitch:
+        _copy_rows(rows, pitch, y.reshape(-1, x.shape[-1]))
+    else:
+        y[...] = x
+    return y
 
 
 def widen(part: Array, first: int, channels: int) -> Array:

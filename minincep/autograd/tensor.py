@@ -341,7 +341,7 @@ def _with_part(before: list[Array] | None, part: Part) -> Array:
 def _total(before: Array | None, arrived: list[Array]) -> Array:
     """The gradient of a leaf, an array that belongs to nobody else."""
     if before is None:
-        return arrived[0] if _is_ours(arrived) else arrived[0].copy()
+        return arrived[0] if _is_ours(arrived) else elementwise.copied(arrived[0])
     return _sum([before], arrived)
 
 

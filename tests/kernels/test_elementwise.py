@@ -89,3 +89,15 @@ def test_gradient_of_relu_at_zero_is_zero() -> None:
 def test_factor_is_rounded_to_the_type_of_the_array_first() -> None:
     x = np.arange(100, dtype=np.float32)
     np.testing.assert_array_equal(elementwise.scale(x, 0.17), x * np.float32(0.17))
+
+
+def test_a_copy_of_some_channels() -> None:
+    """Of few numbers and many, of whole arrays and numbers alone."""
+    for shape in ((), (5,), (3, 4), (2, 3, 40, 200)):
+        x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        for part in (x, x[..., 1:]) if shape else (x,):
+            found = elementwise.copied(part)
+            np.testing.assert_array_equal(found, part)
+            assert not np.shares_memory(found, x)
+            assert found.flags.c_contiguous
+            assert found.flags.writeable

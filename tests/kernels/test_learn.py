@@ -174,6 +174,14 @@ def test_chunks_cover_the_matrices(rows: int, columns: int, threads: int) -> Non
         assert found["chunks"] == matrices * parts
 
 
+def test_no_thread_is_left_with_less_to_do() -> None:
+    """The filter gradients of Inception-ResNet-v2's largest blocks, and one of ten panels."""
+    for rows, columns in [(128, 10 * COLUMNS), (384, 34 * COLUMNS), (1088, 10 * COLUMNS)]:
+        found = gradients._chunks(rows, columns, 1, 2)
+        busy = -(-found["chunks"] // 2) * found["chunk_rows"] * found["chunk_columns"]
+        assert busy <= 1.15 * rows * columns / 2
+
+
 def test_pictures_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks begin elsewhere then, so the last bits may differ, and no more."""
     shape = conv2d_shape((5, 9, 10, 20), (3, 3, 20, 19), (1, 1), "same")

@@ -315,7 +315,10 @@ def _axis(
 
 
 def _chunks(rows: int, columns: int, matrices: int, threads: int) -> dict[str, int]:
-    """Even parts of matrices for so many threads: those with the least to read."""
+    """Even parts of matrices for so many threads: those with the least to read.
+
+    First of all, no thread may be left with less to do than another.
+    """
     wanted = -(-2 * threads // matrices) if threads > 1 else 1
     panels = -(-columns // COLUMNS)
     best = None
@@ -326,10 +329,12 @@ def _chunks(rows: int, columns: int, matrices: int, threads: int) -> dict[str, i
         chunk_rows = -(-rows // (down * ROWS)) * ROWS
         chunk_columns = -(-panels // across) * COLUMNS
         parts = -(-rows // chunk_rows), -(-columns // chunk_columns)
-        found = parts[0] * columns + parts[1] * rows, chunk_rows, chunk_columns, parts
+        rounds = -(-matrices * parts[0] * parts[1] // threads)
+        busy = rounds * chunk_rows * chunk_columns
+        found = busy, parts[0] * columns + parts[1] * rows, chunk_rows, chunk_columns, parts
         best = min(best, found) if best else found
     assert best is not None
-    _, chunk_rows, chunk_columns, parts = best
+    _, _, chunk_rows, chunk_columns, parts = best
     return {
         "rows": rows,
         "columns": columns,

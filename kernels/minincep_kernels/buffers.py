@@ -4,8 +4,8 @@ NumPy's own arrays begin anywhere in a cache line, so that every vector of 64 by
 
 A training step needs the same memory again and again.  The C library gives large arrays back to the
 system at once, which clears each page that it hands out anew, and small ones lie in small pages, of
-which a core can find only so many without looking further.  `keep_memory` changes both, for a tenth
-of a step; the most memory that a process takes hardly changes.
+which a core can find only so many without looking further.  `keep_memory` changes both; the most
+memory that a process takes hardly changes by that.
 """
 
 import contextlib

@@ -183,8 +183,8 @@ def widen(part: Array, first: int, channels: int) -> Array:
     return x
 
 
-def scale(x: Array, factor: float, out: Array | None = None) -> Array:
-    """x times one number, rounded to the dtype of x first; `out` may be x."""
-    y = buffers.empty(x.shape, x.dtype) if out is None else out
+def scale(x: Array, factor: float) -> Array:
+    """x times one number, rounded to the dtype of x first."""
+    y = buffers.empty(x.shape, x.dtype)
     _scale(x.reshape(-1), np.array([factor], x.dtype), y.reshape(-1))
     return y

@@ -8,7 +8,7 @@ import pytest
 
 from minincep.autograd import Op, Tensor, gradcheck, ops
 from minincep.autograd.op import tracing
-from minincep_kernels import Array
+from minincep_kernels import Array, registry
 from minincep_kernels.errors import ConfigError
 from tests import oracle
 from tests.error_samples import ERRORS, ErrorSample
@@ -202,3 +202,27 @@ def test_no_op_is_forgotten(name: str) -> None:
     assert any(sample.op is op for sample in SAMPLES), f"{name} has no sample"
     assert any(sample.op is op for sample in ERRORS), f"{name} has no error sample"
     assert op._vjp is not None, f"{name} has no rule for its gradients"
+
+
+def test_a_filter_gradient_may_lie_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of somebody's own kernel may: here columns before rows."""
+    random = np.random.default_rng(0)
+    x, branches, filters, bias = (
+        random.standard_normal(shape) for shape in ((2, 3, 3, 5), (2, 3, 3, 4), (1, 1, 4, 5), (5,))
+    )
+
+    def gradient_of_filters() -> Array:
+        weight = Tensor(filters, requires_grad=True)
+        y = ops.residual_conv2d(x, branches, weight, bias, factor=0.5, with_relu=False)
+        y.backward(np.ones_like(x))
+        assert weight.grad is not None
+        return weight.grad
+
+    wanted = gradient_of_filters()
+    known = registry.variants("conv2d")["im2col"]
+    assert known.filter_gradient is not None
+    gradient = known.filter_gradient
+    turned = replace(known, filter_gradient=lambda *given: np.asfortranarray(gradient(*given)))
+    monkeypatch.setitem(registry._variants["conv2d"], "im2col", turned)
+    with registry.use(conv2d="im2col"):
+        np.testing.assert_allclose(gradient_of_filters(), wanted, rtol=1e-12)

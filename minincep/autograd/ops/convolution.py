@@ -128,8 +128,7 @@ def _(
     if needs[1]:
         gbranches = input_gradient(g, elementwise.scale(filters, factor), shape)
     if needs[2]:
-        gw = filter_gradient(branches, g, shape)
-        elementwise.scale(gw, factor, out=gw)
+        gw = elementwise.scale(filter_gradient(branches, g, shape), factor)
     return g, gbranches, gw, sums * gy.dtype.type(factor)
 
 

@@ -10,7 +10,10 @@ last, a patch is KH pieces of KW C numbers that lie together, and y needs no tra
 bytes, are written and read once each: for a filter of 3 x 3 that is nine times the input, twice.
 
 *Bound by* the multiply-adds where there are many output channels to share the copy; by the
-bandwidth of memory where there are few, as in the first layers.
+bandwidth of memory where there are few, as in the first layers.  On two threads it is hardly faster
+than on one: the copy runs on Numba's threads and the product on those of the BLAS, and whichever
+have finished look out for more work a while, on the cores that the others need.  (Where Numba has
+GNU OpenMP, ``GOMP_SPINCOUNT=0`` in the environment sends them to sleep: then it takes two thirds.)
 
 Chellapilla, Puri and Simard 2006, "High performance convolutional neural networks for document
 processing", section 3.

@@ -8,8 +8,10 @@
 is timed, the losses of the first step are compared: where they disagree, the run stops with exit
 status 1.
 
-They take turns as in `peers.py`, each in a process of its own that sleeps meanwhile.  Read the
-ratios: both sides of a ratio come from the same round, and above 1 minincep is the faster one.
+They take turns as in `peers.py`, each in a process of its own that sleeps meanwhile.  Where a
+process's arrays lie in memory is luck, holds until it ends, and makes some per cent: so all are
+started anew several times.  Read the ratios: both sides of a ratio come from the same round, and
+above 1 minincep is the faster one.
 Memory is that of the whole process, imports included.
 """
 
@@ -20,7 +22,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -57,30 +59,46 @@ def compare(pupils: Sequence[Pupil]) -> dict[str, float]:
 
 
 def measure(
-    paths: dict[type[Engine], Path], x: Floats, threads: int, repeats: int, calls: int
+    paths: dict[type[Engine], Path], x: Floats, threads: int, starts: int, repeats: int, calls: int
 ) -> dict[str, Any]:
     """Verify, warm up, then time: seconds a step, ratios to the first learner, memory."""
+    played = [_play(paths, x, threads, repeats, calls) for _ in range(starts)]
+    rounds = [times for start in played for times in start["rounds"]]
+    held = [start["memory"] for start in played]
+    ours, *others = rounds[0]
+    peaks = {name: _most(memory[name]["peak"] for memory in held) for name in rounds[0]}
+    return {
+        "first loss": played[0]["losses"],
+        "seconds": {name: spread([times[name] for times in rounds]) for name in rounds[0]},
+        "ratios": {
+            name: spread([times[name] / times[ours] for times in rounds]) for name in others
+        },
+        "memory": {
+            name: {"peak": peak, "resident": _most(memory[name]["resident"] for memory in held)}
+            for name, peak in peaks.items()
+        },
+        "memory ratios": {name: ratio(peaks[name], peaks[ours]) for name in others},
+    }
+
+
+def _play(
+    paths: dict[type[Engine], Path], x: Floats, threads: int, repeats: int, calls: int
+) -> dict[str, Any]:
+    """One start of all learners: the times of each round, losses of the first step, memory."""
     with ExitStack() as stack:
         started = (Pupil(learner, path, threads, x) for learner, path in paths.items())
         pupils = [stack.enter_context(closing(pupil)) for pupil in started]
         losses = compare(pupils)
-        warm = {p.name: p.turn(calls) for p in pupils}
+        for pupil in pupils:
+            pupil.turn(calls)
         resident = {p.name: p.memory()["resident"] for p in pupils}
         rounds = [{p.name: p.turn(calls) for p in pupils} for _ in range(repeats)]
-        peaks = {p.name: p.memory()["peak"] for p in pupils}
-    times = {name: [turns[name] for turns in rounds] for name in warm}
-    (ours, own_times), *others = times.items()
-    ratios = {
-        name: spread([t / own for t, own in zip(theirs, own_times, strict=True)])
-        for name, theirs in others
-    }
-    return {
-        "first loss": losses,
-        "seconds": {name: spread(values) for name, values in times.items()},
-        "ratios": ratios,
-        "memory": {n: {"peak": peaks[n], "resident": resident[n]} for n in times},
-        "memory ratios": {name: ratio(peaks[name], peaks[ours]) for name, _ in others},
-    }
+        held = {p.name: {**p.memory(), "resident": resident[p.name]} for p in pupils}
+    return {"losses": losses, "rounds": rounds, "memory": held}
+
+
+def _most(megabytes: Iterable[float | None]) -> float | None:
+    return max((known for known in megabytes if known is not None), default=None)
 
 
 def ratio(theirs: float | None, ours: float | None) -> float | None:
@@ -110,7 +128,8 @@ def main(argv: list[str] | None = None, learners: Sequence[type[Engine]] = LEARN
     parser.add_argument("--models", default=",".join(SIZES), help="names, comma between")
     parser.add_argument("--threads", type=numbers, default=[1, 2], help="numbers, comma between")
     parser.add_argument("--batch", type=numbers, default=[8], help="numbers, comma between")
-    parser.add_argument("--repeats", type=int, default=7, help="rounds of one turn each")
+    parser.add_argument("--starts", type=int, default=3, help="new processes, so many times")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds of one turn each, a start")
     parser.add_argument("--calls", type=int, default=2, help="steps in a turn")
     parser.add_argument("--compiled", action="store_true", help="PyTorch by torch.compile, too")
     parser.add_argument("-o", "--output", type=Path, required=True, help="report, a JSON file")
@@ -120,6 +139,8 @@ def main(argv: list[str] | None = None, learners: Sequence[type[Engine]] = LEARN
     machine = fingerprint(package for learner in learners for package in learner.packages)
     if max(wanted.threads) > machine["cores"]:
         parser.error(f"--threads: there are {machine['cores']} cores")
+    if min(wanted.starts, wanted.repeats, wanted.calls) < 1:
+        parser.error("--starts, --repeats and --calls must be at least 1")
     if unknown := [model for model in models if model not in SIZES]:
         parser.error(f"--models: no {unknown[0]!r}, only: {', '.join(SIZES)}")
     if not wanted.output.parent.is_dir():
@@ -134,11 +155,17 @@ def main(argv: list[str] | None = None, learners: Sequence[type[Engine]] = LEARN
             print(case, file=sys.stderr)
             paths = {learner: folder / learner.file.format(model=model) for learner in learners}
             x = pictures(batch, SIZES[model])
+            counts = wanted.starts, wanted.repeats, wanted.calls
             try:
-                results.append(case | measure(paths, x, threads, wanted.repeats, wanted.calls))
+                results.append(case | measure(paths, x, threads, *counts))
             except RemoteError as error:
                 sys.exit(str(error))
-            report = {"machine": machine, "calls": wanted.calls, "results": results}
+            report = {
+                "machine": machine,
+                "starts": wanted.starts,
+                "calls": wanted.calls,
+                "results": results,
+            }
             part = wanted.output.with_suffix(".part")  # what is measured is kept, whatever comes
             part.write_text(json.dumps(report, indent=1) + "\n")
             os.replace(part, wanted.output)

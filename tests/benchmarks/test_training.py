@@ -62,7 +62,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def command(log: Path, *options: str) -> list[str]:
-    few = ["--threads", "1", "--batch", "2", "--repeats", "3", "--calls", "2"]
+    few = ["--threads", "1", "--batch", "2", "--starts", "1", "--repeats", "3", "--calls", "2"]
     return ["--models", MODEL, *few, "-o", str(log.with_name("training.json")), *options]
 
 
@@ -73,6 +73,18 @@ def test_learners_take_turns_in_processes_of_their_own(log: Path) -> None:
     assert [name for _, name, _ in entries] == ["first", "second", *turns]
     assert {shape for _, _, shape in entries} == {"(2, 160, 160, 3)"}
     assert len({pid for pid, _, _ in entries} | {str(os.getpid())}) == 3
+
+
+def test_learners_are_started_anew_and_all_rounds_count(log: Path) -> None:
+    training.main(command(log, "--starts", "2", "--repeats", "1"), (First, Second))
+    entries = [line.split(maxsplit=2) for line in log.read_text().splitlines()]
+    processes = {(pid, name) for pid, name, _ in entries}
+    assert sorted(name for _, name in processes) == ["first", "first", "second", "second"]
+    report = json.loads(log.with_name("training.json").read_text())
+    (result,) = report["results"]
+    assert report["starts"] == 2
+    assert len(result["ratios"]["second"]["rounds"]) == 2
+    assert [len(times["rounds"]) for times in result["seconds"].values()] == [2, 2]
 
 
 def test_report_has_ratios_losses_and_memory(log: Path) -> None:
@@ -108,6 +120,7 @@ def test_another_loss_stops_the_run_before_it_is_timed(log: Path, other: type[Fi
     [
         (["--models", "vgg"], "no 'vgg', only: inception_v4"),
         (["--threads", "1,99999"], "--threads: there are"),
+        (["--starts", "0"], "--starts, --repeats and --calls must be at least 1"),
         (["-o", "/no/such/folder/x.json"], "there is no /no/such/folder"),
     ],
 )

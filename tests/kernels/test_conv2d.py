@@ -157,7 +157,7 @@ def test_tiled_runs_the_program(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     method, variant = tiled.METHODS[name], variants("conv2d")[name]
     seen: list[Method] = []
     learned = []
-    compiled, do = gradients.forward, gradients._Lesson.before
+    compiled, do = gradients.forward, gradients._Schedule.before
 
     def forward(method: Method, *arguments: Any, **turned: Any) -> Array:
         seen.append(method)
@@ -168,7 +168,7 @@ def test_tiled_runs_the_program(name: str, monkeypatch: pytest.MonkeyPatch) -> N
         do(self, others, *arrays)
 
     monkeypatch.setattr(gradients, "forward", forward)
-    monkeypatch.setattr(gradients._Lesson, "before", before)
+    monkeypatch.setattr(gradients._Schedule, "before", before)
     for shape in filter(variant.supports, SHAPES):
         results(variant, shape, "float64")
         assert not seen

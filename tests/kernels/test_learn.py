@@ -36,7 +36,7 @@ EACH_SHAPE = pytest.mark.parametrize("shape", SHAPES, ids=range(len(SHAPES)))
 
 @pytest.fixture(autouse=True)
 def fresh(one_thread: None) -> Iterator[None]:
-    """No lesson from before, or from a test that has changed what lessons follow from."""
+    """No schedule from before, or from a test that has changed what schedules follow from."""
     _forget()
     yield
     _forget()
@@ -208,7 +208,7 @@ def far_apart(shape: Conv2dShape, pitch: int, *, guarded: bool = False) -> Array
     out = keep(np.full(shape.filters, np.nan if product else 0, np.float32))
     task: dict[str, Any] = gradients._images(shape) | {"in_pitch": pitch, "kind": kind}
     task |= gradients._chunks(shape.channels, shape.out_channels, 1, 1)
-    gradients._lesson([task | {"depth": shape.pixels, "out_offset": (2, 0)}])(x, gy, out)
+    gradients._schedule([task | {"depth": shape.pixels, "out_offset": (2, 0)}])(x, gy, out)
     return out
 
 

@@ -66,8 +66,11 @@ class Difference:
     losses
         |difference| / loss, step by step.
     statistics
-        Running statistics: largest difference over the standard deviation of the channels, and
-        where it is.
+        Running statistics: length of the difference over the length of the array, and where that is
+        largest.
+    channels
+        The same, channel by channel: largest difference over the standard deviation of the
+        channels.
     weights
         Weights: length of the difference over the length of the way that they went in training, and
         where that is largest.  `UNFELT` is left out.
@@ -75,6 +78,7 @@ class Difference:
 
     losses: list[float]
     statistics: tuple[float, str]
+    channels: tuple[float, str]
     weights: tuple[float, str]
 
 
@@ -136,17 +140,19 @@ def is_statistic(path: str) -> bool:
 def difference(ours: Result, theirs: Result) -> Difference:
     """How far ours is from theirs.  A nan is infinitely far."""
     exact = np.array(theirs.losses)
-    statistics, weights = {}, {}
+    statistics, channels, weights = {}, {}, {}
     for path, array in theirs.arrays.items():
         apart = (ours.arrays[path] - array.astype(np.float64)).ravel()
         if is_statistic(path):
-            statistics[path] = float(np.abs(apart).max() / array.std())
+            statistics[path] = float(np.linalg.norm(apart) / np.linalg.norm(array))
+            channels[path] = float(np.abs(apart).max() / array.std())
         elif path != UNFELT:
             way = (array.astype(np.float64) - start(path, array.shape)).ravel()
             weights[path] = float(np.linalg.norm(apart)) / max(float(np.linalg.norm(way)), 1e-30)
     return Difference(
         [float(e) for e in np.nan_to_num(np.abs(ours.losses - exact) / exact, nan=np.inf)],
         worst(statistics),
+        worst(channels),
         worst(weights),
     )
 

@@ -37,11 +37,12 @@ LEAST_FALL = 0.3
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What passes: of losses at the first and the last step, of running statistics, of weights."""
+    """What passes: of losses at the first and the last step, and of `Difference`'s others."""
 
     first: float
     last: float
     statistics: float
+    channels: float
     weights: float
 
     def passed(self, found: Difference) -> bool:
@@ -49,22 +50,23 @@ class Limits:
             found.losses[0] <= self.first
             and found.losses[-1] <= self.last
             and found.statistics[0] <= self.statistics
+            and found.channels[0] <= self.channels
             and found.weights[0] <= self.weights
         )
 
 
-FLOAT32 = Limits(1e-4, 1e-2, 3e-2, 1.5e-1)
-FLOAT64 = Limits(1e-12, 1e-8, 1e-7, 1e-6)
+FLOAT32 = Limits(1e-4, 1e-2, 1e-2, 3e-2, 1.5e-1)
+FLOAT64 = Limits(1e-12, 1e-8, 1e-7, 1e-7, 1e-6)
 
 
 def describe(found: Difference) -> str:
-    statistics, weights = (
-        f"{error:.1e} ({path})" for error, path in (found.statistics, found.weights)
+    statistics, channels, weights = (
+        f"{error:.1e} ({path})" for error, path in (found.statistics, found.channels, found.weights)
     )
     return (
         f"loss {found.losses[0]:.1e} at step 1, {found.losses[-1]:.1e} at step "
-        f"{len(found.losses)}, at most {max(found.losses):.1e}; running statistics {statistics}; "
-        f"weights {weights}"
+        f"{len(found.losses)}, at most {max(found.losses):.1e}; running statistics {statistics}, "
+        f"of a channel {channels}; weights {weights}"
     )
 
 
@@ -101,7 +103,7 @@ def store(path: Path) -> None:
             group = file.create_group(name)
             group.attrs["case"] = as_json(case)
             found = difference(single, exact)
-            group.attrs["float32_error"] = max(found.losses), found.statistics[0], found.weights[0]
+            group.attrs["float32_error"] = max(found.losses), found.channels[0], found.weights[0]
             values = {"losses": np.array(exact.losses), "samples": cases.samples(exact)}
             for dataset, array in values.items():
                 group.create_dataset(dataset, data=array, compression="gzip", shuffle=True)

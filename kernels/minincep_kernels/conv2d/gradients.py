@@ -75,7 +75,7 @@ _kept = _Kept()
 
 
 @dataclass(frozen=True, eq=False)
-class _Lesson:
+class _Schedule:
     """Tasks that are worked out once for a shape, and done again and again on other arrays.
 
     Attributes
@@ -109,7 +109,7 @@ class _Lesson:
         return Runner(table, self.scratch, "learn", _kept.room), offsets_of(table)
 
 
-def _lesson(tasks: list[dict[str, Any]]) -> _Lesson:
+def _schedule(tasks: list[dict[str, Any]]) -> _Schedule:
     """Tasks by the names of their fields; an offset is (which array, how many floats in it)."""
     table = np.zeros(len(tasks), TASK)
     arrays = np.zeros((len(tasks), len(OFFSETS)), np.int64)
@@ -119,22 +119,22 @@ def _lesson(tasks: list[dict[str, Any]]) -> _Lesson:
                 arrays[index, OFFSETS.index(name)], table[name][index] = value
             else:
                 table[name][index] = value
-    return _Lesson(table, arrays, max(learn.scratch_of(task) for task in table))
+    return _Schedule(table, arrays, max(learn.scratch_of(task) for task in table))
 
 
 def pack(method: Method, filters: Array, *, turned: bool = False) -> Array:
     """Filters (KH, KW, C, OC) as steps read them, behind zeros; the turned ones if so wanted."""
-    lesson, front, floats, before = _packing(method, filters.shape, turned)
+    schedule, front, floats, before = _packing(method, filters.shape, turned)
     memory = empty((front + floats + before,), np.float32)
     memory[:front] = 0
-    lesson(np.ascontiguousarray(filters), memory[front:], memory[front + floats :])
+    schedule(np.ascontiguousarray(filters), memory[front:], memory[front + floats :])
     return memory[: front + floats]
 
 
 @functools.cache
 def _packing(
     method: Method, filters: tuple[int, ...], turned: bool
-) -> tuple[_Lesson, int, int, int]:
+) -> tuple[_Schedule, int, int, int]:
     """Of filters, to what is packed; and floats of zeros, of that, and for the way there."""
     height, width, *channels = filters
     rows, columns = reversed(channels) if turned else channels
@@ -157,7 +157,7 @@ def _packing(
     }
     tasks = [packing, transform] if winograd else [packing]
     return (
-        _lesson([both | task for task in tasks]),
+        _schedule([both | task for task in tasks]),
         zeros_for(columns),
         method.packed_floats((height, width, rows, columns)),
         height * width * rows * padded(columns) if winograd else 0,
@@ -215,14 +215,14 @@ def forward(
     method: Method, x: Array, filters: Array, shape: Conv2dShape, *, turned: bool = False
 ) -> Array:
     """Pack, the turned filters if so wanted, and convolve: -> (N, OH, OW, OC)."""
-    lesson, front, floats, before = _packing(method, filters.shape, turned)
+    schedule, front, floats, before = _packing(method, filters.shape, turned)
     step = method, shape, machine.get_num_threads()
     runner = _kept.take(step, lambda: Runner(*_step(*step), room=_kept.room))
     memory = _kept.take_memory(front + floats + before)
     memory[:front] = 0
     x, filters, out = readable(x), np.ascontiguousarray(filters), empty(shape.output, np.float32)
     convolve = runner.job(0, 1, shape.batch, memory, x, out)
-    lesson.before([convolve], filters, memory[front:], memory[front + floats :])
+    schedule.before([convolve], filters, memory[front:], memory[front + floats :])
     _kept.put_back(step, runner)
     _kept.put_back("memory", memory)
     return out
@@ -358,15 +358,15 @@ def filter_gradient(x: Array, gy: Array, shape: Conv2dShape, tile: int | None) -
     x, gy = np.ascontiguousarray(x), np.ascontiguousarray(gy)
     threads = machine.get_num_threads()
     if tile is not None:
-        lesson, ends = _winograd_filter_gradient(shape, tile, threads)
+        schedule, ends = _winograd_filter_gradient(shape, tile, threads)
         out = empty(shape.filters, np.float32)
         memory = _kept.take_memory(ends[-1])
-        lesson(readable(x), gy, out, memory, *(memory[end:] for end in ends[:-1]))
+        schedule(readable(x), gy, out, memory, *(memory[end:] for end in ends[:-1]))
         _kept.put_back("memory", memory)
         return out
-    lesson = _filter_gradient(shape, threads)
+    schedule = _filter_gradient(shape, threads)
     out = (empty if _is_product(shape) else np.zeros)(shape.filters, np.float32)
-    lesson(x, gy, out)
+    schedule(x, gy, out)
     return out
 
 
@@ -388,17 +388,17 @@ def _images(shape: Conv2dShape) -> dict[str, Any]:
 
 
 @functools.cache
-def _filter_gradient(shape: Conv2dShape, threads: int) -> _Lesson:
+def _filter_gradient(shape: Conv2dShape, threads: int) -> _Schedule:
     """Of images and output gradients, to filter gradients: zeros, if it is not a product."""
     task = _images(shape) | _chunks(shape.channels, shape.out_channels, 1, threads)
     kind = Task.PRODUCTS if _is_product(shape) else Task.TAPS
-    return _lesson([task | {"kind": kind, "depth": shape.pixels, "out_offset": (2, 0)}])
+    return _schedule([task | {"kind": kind, "depth": shape.pixels, "out_offset": (2, 0)}])
 
 
 @functools.cache
 def _winograd_filter_gradient(
     shape: Conv2dShape, tile: int, threads: int
-) -> tuple[_Lesson, tuple[int, int, int]]:
+) -> tuple[_Schedule, tuple[int, int, int]]:
     """Of images and output gradients, to filter gradients, by way of three more arrays.
 
     They are the transforms of both, of some pictures at a time, and the products; they lie one
@@ -448,4 +448,4 @@ def _winograd_filter_gradient(
     }
     sizes = (size * pitches[0], size * pitches[1], products * shape.channels * shape.out_channels)
     first, second, third = itertools.accumulate(-(-size // ALIGNED) * ALIGNED for size in sizes)
-    return _lesson([*tasks, named | back]), (first, second, third)
+    return _schedule([*tasks, named | back]), (first, second, third)

@@ -33,7 +33,7 @@ SETTINGS = {
     "batch-size": 8,
     "average": 0.9,
     "dropout": 0.3,
-    "epochs": 60,
+    "epochs": 120,  # more than a fast machine gets through between so many kills
     "workers": 2,
     "accumulate": 2,
     "checkpoint-minutes": 0,
@@ -149,7 +149,9 @@ def main() -> None:
         inside = options.kills - kills <= options.writing - writing or bool(random.integers(2))
         ended, hit = run_and_kill(data, killed, random, writing=inside)
         if ended:
-            raise SystemExit(f"the training ended after {kills} kills: give it more epochs")
+            raise SystemExit(
+                f"the training ended after {kills} kills: give it more epochs, in SETTINGS"
+            )
         kills, writing = kills + 1, writing + hit
         steps = len((killed / "log.jsonl").read_bytes().splitlines()) if killed.exists() else 0
         where = "inside the writing of a checkpoint" if hit else "anywhere"

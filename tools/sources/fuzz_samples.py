@@ -175,7 +175,7 @@ def _zipped(content: bytes, mutate: Mutate, choose: Callable[[int], int]) -> byt
     with zipfile.ZipFile(output, "w") as archive:
         for name, data in records:
             archive.NameToInfo.pop(name, None)  # or it warns of a second one
-            archive.writestr(name, data, method)
+            archive.writestr(zipfile.ZipInfo(name), data, method)  # of 1980, not of today
     return output.getvalue()
 
 

@@ -9,8 +9,8 @@ by default all of them are compared.  timm's and facenet-pytorch's networks are 
 with gamma in batch norm, but dropout is off.
 
 Rounding grows from step to step: two trainings in float32 drift apart, whoever computes them.
-`--exact` trains both sides in float64 as well, which tells rounding from mistakes, and says how far
-each side's float32 is from it.
+`--exact` trains both sides in float64 as well, which tells rounding from mistakes.  minincep's
+float32 is then held against PyTorch's float64, not against its float32, which has drifted, too.
 
 `--fault` puts a mistake into PyTorch's side, of those that are easily made.  The comparison has to
 notice it; with it, exit status 0 means that it did.
@@ -55,8 +55,7 @@ class Limits:
         )
 
 
-# In a single channel, PyTorch's float32 and minincep's each went up to 2.6e-2 from the float64 one.
-FLOAT32 = Limits(1e-4, 1e-2, 1e-2, 5e-2, 1.5e-1)
+FLOAT32 = Limits(1e-4, 1e-2, 1e-2, 3e-2, 1.5e-1)
 FLOAT64 = Limits(1e-12, 1e-8, 1e-7, 1e-7, 1e-6)
 
 
@@ -83,13 +82,14 @@ def compare(name: str, case: Case, exact: bool, fault: Callable[..., None] | Non
     theirs, ours = torch_side.train(case, torch.float32, mistake), cases.train(case)
     lower = min(fall(theirs.losses), fall(ours.losses))
     print(f"{name}: loss {ours.losses[0]:.4f} to {ours.losses[-1]:.4f}, {lower:.0%} lower")
-    passed = FLOAT32.passed(line("float32", ours, theirs))
-    passed &= lower >= LEAST_FALL or fault is not None  # a comparison of nothing much
+    found = line("float32", ours, theirs)
+    passed = lower >= LEAST_FALL or fault is not None  # else a comparison of nothing much
     if exact:
         theirs64 = torch_side.train(case, torch.float64, mistake)
         line("PyTorch's float32 against its float64", theirs, theirs64)
-        line("minincep's float32 against that", ours, theirs64)
+        found = line("minincep's float32 against that", ours, theirs64)
         passed &= FLOAT64.passed(line("float64", cases.train(case, np.float64), theirs64))
+    passed &= FLOAT32.passed(found)
     print(f"  {'agrees' if passed else 'DIFFERS'}", flush=True)
     return passed
 
